@@ -1,0 +1,1 @@
+"""raybert: your own BERT from plain text, as Ray jobs."""
