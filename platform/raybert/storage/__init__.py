@@ -1,0 +1,24 @@
+"""Files and folders, local or remote, that are either whole or not there."""
+
+from raybert.storage.checksum import checksum_of_bytes, checksum_of_file
+from raybert.storage.commit import (
+    MANIFEST,
+    DamagedFile,
+    IncompleteFolder,
+    committed_folder,
+    verify_folder,
+    write_file,
+)
+from raybert.storage.location import Location
+
+__all__ = [
+    "MANIFEST",
+    "DamagedFile",
+    "IncompleteFolder",
+    "Location",
+    "checksum_of_bytes",
+    "checksum_of_file",
+    "committed_folder",
+    "verify_folder",
+    "write_file",
+]
