@@ -1,0 +1,47 @@
+"""Which settings make a run what it is, and which only say how it is carried out.
+
+An identity setting changes the arithmetic: a run folder of other identity settings is refused. An
+operational one (workers, paths, logging, retention, total steps, time limit) is free on resume.
+"""
+
+from collections.abc import Iterator
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.fields import FieldInfo
+
+IDENTITY = "identity"
+OPERATIONAL = "operational"
+
+
+class Section(BaseModel):
+    """A frozen part of the settings tree that refuses keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+def identity(default, description: str, **constraints):
+    """A field whose change makes another run."""
+    extra = {"role": IDENTITY}
+    return Field(default, description=description, json_schema_extra=extra, **constraints)
+
+
+def operational(default, description: str, **constraints):
+    """A field that may change whenever a run is started again."""
+    extra = {"role": OPERATIONAL}
+    return Field(default, description=description, json_schema_extra=extra, **constraints)
+
+
+def role_of(field: FieldInfo) -> str:
+    """`identity` or `operational`; a field without a mark is operational."""
+    extra = field.json_schema_extra
+    return str(extra.get("role", OPERATIONAL)) if isinstance(extra, dict) else OPERATIONAL
+
+
+def flatten(section: BaseModel, prefix: str = "") -> Iterator[tuple[str, object, str]]:
+    """Yields (dotted name, value, role) of every leaf."""
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if isinstance(value, BaseModel):
+            yield from flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value, role_of(field)
