@@ -1,4 +1,4 @@
-"""One frozen settings tree from YAML, environment and command line; imports neither torch nor Ray."""
+"""One frozen settings tree from YAML, environment and command line, without torch and Ray."""
 
 from raybert.settings.cluster import ClusterSettings
 from raybert.settings.corpus import CorpusSettings

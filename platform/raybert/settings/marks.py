@@ -5,6 +5,7 @@ operational one (workers, paths, logging, retention, total steps, time limit) is
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
@@ -19,16 +20,18 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
 
-def identity(default, description: str, **constraints):
+def identity(default: Any, description: str, **constraints: Any) -> Any:
     """A field whose change makes another run."""
-    extra = {"role": IDENTITY}
-    return Field(default, description=description, json_schema_extra=extra, **constraints)
+    return Field(
+        default, description=description, json_schema_extra={"role": IDENTITY}, **constraints
+    )
 
 
-def operational(default, description: str, **constraints):
+def operational(default: Any, description: str, **constraints: Any) -> Any:
     """A field that may change whenever a run is started again."""
-    extra = {"role": OPERATIONAL}
-    return Field(default, description=description, json_schema_extra=extra, **constraints)
+    return Field(
+        default, description=description, json_schema_extra={"role": OPERATIONAL}, **constraints
+    )
 
 
 def role_of(field: FieldInfo) -> str:

@@ -17,6 +17,7 @@ class Settings(Section):
     tokens: str | None = operational(None, "folder of token shards")
     run: str | None = operational(None, "folder of the run: checkpoints, logs, export")
     output: str | None = operational(None, "folder to write to")
+    plan: bool = operational(False, "print what the job would do and cost, and do nothing")
     corpus: CorpusSettings = Field(default_factory=CorpusSettings)
     tokenizer: TokenizerSettings = Field(default_factory=TokenizerSettings)
     model: ModelSettings = Field(default_factory=ModelSettings)
@@ -29,7 +30,8 @@ class Settings(Section):
         length, positions = self.samples.max_length, self.model.max_position_embeddings
         if length > positions:
             raise ValueError(
-                f"samples.max_length {length} is more than model.max_position_embeddings {positions}"
+                f"samples.max_length {length} is more than "
+                f"model.max_position_embeddings {positions}"
             )
         shards = self.pretraining.num_micro_shards(length)
         if self.cluster.num_workers > shards:
