@@ -46,7 +46,8 @@ class BertBackbone(nn.Module):
 
     Args:
         config: sizes and rates.
-        seed: fresh weights are a function of it and each parameter's name.
+        seed: fresh weights are a function of it and each parameter's name; None leaves them
+            undefined, for a caller that fills them.
         with_pooler: whether there is a pooler.
         activation_checkpointing: compute each layer again in the backward pass to save memory.
         attention_backend: "auto", or a backend of `bert.attention` for every call.
@@ -56,7 +57,7 @@ class BertBackbone(nn.Module):
         self,
         config: BertConfig,
         *,
-        seed: int = 0,
+        seed: int | None = 0,
         with_pooler: bool = True,
         activation_checkpointing: bool = False,
         attention_backend: Backend = "auto",
@@ -101,7 +102,7 @@ class BertForPreTraining(nn.Module):
         self,
         config: BertConfig,
         *,
-        seed: int = 0,
+        seed: int | None = 0,
         activation_checkpointing: bool = False,
         attention_backend: Backend = "auto",
     ) -> None:
@@ -160,7 +161,7 @@ class BertForSequenceClassification(nn.Module):
         self,
         config: BertConfig,
         *,
-        seed: int = 0,
+        seed: int | None = 0,
         activation_checkpointing: bool = False,
         attention_backend: Backend = "auto",
     ) -> None:
@@ -191,7 +192,7 @@ class BertForTokenClassification(nn.Module):
         self,
         config: BertConfig,
         *,
-        seed: int = 0,
+        seed: int | None = 0,
         activation_checkpointing: bool = False,
         attention_backend: Backend = "auto",
     ) -> None:
@@ -216,10 +217,11 @@ class BertForTokenClassification(nn.Module):
         return self.head(hidden_TD, _head_site(self.config, dropout))
 
 
-def _materialize(module: nn.Module, config: BertConfig, seed: int) -> None:
+def _materialize(module: nn.Module, config: BertConfig, seed: int | None) -> None:
     """Give parameters made on the meta device memory and fresh values, each drawn once."""
     module.to_empty(device=torch.get_default_device())
-    initialize(module, seed, config.initializer_range, config.pad_token_id)
+    if seed is not None:
+        initialize(module, seed, config.initializer_range, config.pad_token_id)
 
 
 def _head_site(config: BertConfig, dropout: DropoutKey | None) -> SiteKey | None:

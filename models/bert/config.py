@@ -28,6 +28,7 @@ _ONLY_VALUE = {
     "position_embedding_type": "absolute",
     "is_decoder": False,
     "add_cross_attention": False,
+    "tie_word_embeddings": True,
 }
 
 
@@ -164,7 +165,7 @@ class BertConfig:
         for name, value in _ONLY_VALUE.items():
             found = content.get(name, value)
             if found != value:
-                raise ValueError(f"config.json: {name} = {found!r}; only {value!r} is supported")
+                raise ValueError(f"{name} is {found!r}; only {value!r} is supported")
         known = {f.name for f in fields(cls)} - {"label_names"}
         values = {name: content[name] for name in known & content.keys()}
         labels = content.get("id2label")

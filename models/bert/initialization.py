@@ -30,7 +30,8 @@ def initialize(
     """
     parameters = dict(model.named_parameters())
     for name in parameters if names is None else names:
-        initialize_parameter(name, parameters[name], seed, std)
+        # The backbone starts alike alone and inside a whole model.
+        initialize_parameter(name.removeprefix("backbone."), parameters[name], seed, std)
         if name.endswith("word.weight") and pad_token_id is not None:
             parameters[name][pad_token_id].zero_()
 
