@@ -1,0 +1,4 @@
+//! Pre-tokenizers: where a normalized text falls into words.
+
+pub mod bert;
+pub mod byte_level;
