@@ -47,11 +47,14 @@ def test_folder_is_replaced_as_a_whole(tmp_path: Path):
 def test_exception_leaves_the_previous_folder_and_no_staging(tmp_path: Path):
     folder = Location.parse(tmp_path / "out")
     write_folder(folder, a=b"kept")
-    staging_context = committed_folder(folder)
-    write_file(staging_context.__enter__() / "a", b"lost")
-    error = RuntimeError("half way")
+
+    def write_half() -> None:
+        with committed_folder(folder) as staging:
+            write_file(staging / "a", b"lost")
+            raise RuntimeError("half way")
+
     with pytest.raises(RuntimeError, match="half way"):
-        staging_context.__exit__(RuntimeError, error, None)
+        write_half()
     assert (folder / "a").read_bytes() == b"kept"
     assert names_in(tmp_path) == ["out"]
 
