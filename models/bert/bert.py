@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from bert.attention import Backend
@@ -23,7 +22,7 @@ from bert.heads import (
     NextSentenceHead,
     TokenClassificationHead,
 )
-from bert.initialization import initialize
+from bert.initialization import UndefinedParameters, initialize
 from bert.pooler import Pooler
 
 
@@ -64,11 +63,11 @@ class BertBackbone(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
-        with torch.device("meta"):
+        with UndefinedParameters():
             self.embeddings = Embeddings(config)
             self.encoder = StackedEncoder(config, activation_checkpointing, attention_backend)
             self.pooler = Pooler(config.hidden_size) if with_pooler else None
-        _materialize(self, config, seed)
+        _start(self, config, seed)
 
     def forward(self, batch: PackedBatch, dropout: DropoutKey | None = None) -> BackboneOutput:
         """A packed batch to hidden states (T, D) and pooled vectors (S, D)."""
@@ -108,12 +107,12 @@ class BertForPreTraining(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
-        with torch.device("meta"):
+        with UndefinedParameters():
             self.mlm = MaskedLanguageHead(
                 config.hidden_size, config.vocab_size, config.layer_norm_eps
             )
             self.nsp = NextSentenceHead(config.hidden_size)
-        _materialize(self, config, seed)
+        _start(self, config, seed)
         self.backbone = BertBackbone(
             config,
             seed=seed,
@@ -167,11 +166,11 @@ class BertForSequenceClassification(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
-        with torch.device("meta"):
+        with UndefinedParameters():
             self.head = ClassificationHead(
                 config.hidden_size, config.num_labels, config.head_dropout_prob
             )
-        _materialize(self, config, seed)
+        _start(self, config, seed)
         self.backbone = BertBackbone(
             config,
             seed=seed,
@@ -198,11 +197,11 @@ class BertForTokenClassification(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
-        with torch.device("meta"):
+        with UndefinedParameters():
             self.head = TokenClassificationHead(
                 config.hidden_size, config.num_labels, config.head_dropout_prob
             )
-        _materialize(self, config, seed)
+        _start(self, config, seed)
         self.backbone = BertBackbone(
             config,
             seed=seed,
@@ -217,9 +216,7 @@ class BertForTokenClassification(nn.Module):
         return self.head(hidden_TD, _head_site(self.config, dropout))
 
 
-def _materialize(module: nn.Module, config: BertConfig, seed: int | None) -> None:
-    """Give parameters made on the meta device memory and fresh values, each drawn once."""
-    module.to_empty(device=torch.get_default_device())
+def _start(module: nn.Module, config: BertConfig, seed: int | None) -> None:
     if seed is not None:
         initialize(module, seed, config.initializer_range, config.pad_token_id)
 

@@ -168,10 +168,10 @@ class BertConfig:
                 raise ValueError(f"{name} is {found!r}; only {value!r} is supported")
         known = {f.name for f in fields(cls)} - {"label_names"}
         values = {name: content[name] for name in known & content.keys()}
-        labels = content.get("id2label")
-        if labels:
-            names = tuple(str(name) for _, name in sorted(labels.items(), key=lambda x: int(x[0])))
-            values["num_labels"] = len(names)
-            if names != tuple(f"LABEL_{i}" for i in range(len(names))):
-                values["label_names"] = names
+        labels = content.get("id2label") or {}
+        names = tuple(str(name) for _, name in sorted(labels.items(), key=lambda x: int(x[0])))
+        # Old files carry num_labels beside a placeholder id2label of another length.
+        if names and values.setdefault("num_labels", len(names)) == len(names):
+            placeholders = tuple(f"LABEL_{i}" for i in range(len(names)))
+            values["label_names"] = () if names == placeholders else names
         return cls(**values)

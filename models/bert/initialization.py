@@ -9,8 +9,24 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+
+class UndefinedParameters(TorchFunctionMode):
+    """Modules made inside this context leave their parameters as the allocator gave them.
+
+    Drawing defaults only to overwrite them would double the time to build a model. (Building
+    on the meta device avoids that too, but its first random call imports the compiler: seconds.)
+    """
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if func in (nn.init.kaiming_uniform_, nn.init.uniform_, nn.init.normal_):
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 @torch.no_grad()
@@ -47,5 +63,6 @@ def initialize_parameter(name: str, parameter: Tensor, seed: int, std: float) ->
 
 def _normal(name: str, shape: torch.Size, seed: int, std: float) -> Tensor:
     digest = hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(digest, "little"))
-    return torch.empty(shape).normal_(0, std, generator=generator)
+    # numpy's generator gives every CPU the same bits; torch's has a code path per instruction set.
+    generator = np.random.Generator(np.random.SFC64(int.from_bytes(digest, "little")))
+    return torch.from_numpy(generator.standard_normal(shape, dtype=np.float32)).mul_(std)
