@@ -1,5 +1,6 @@
 """Token shards: the on-disk format, its writer, and a memory-mapped reader."""
 
+from raybert.tokens.cache import NodeCache
 from raybert.tokens.format import document_id, id_type
 from raybert.tokens.manifest import (
     Manifest,
@@ -8,11 +9,15 @@ from raybert.tokens.manifest import (
     read_entry,
     read_manifest,
 )
+from raybert.tokens.reader import Shard, TokenStore
 from raybert.tokens.writer import write_shard
 
 __all__ = [
     "Manifest",
+    "NodeCache",
+    "Shard",
     "ShardEntry",
+    "TokenStore",
     "build_manifest",
     "document_id",
     "id_type",
