@@ -1,0 +1,99 @@
+"""AdamW over one worker's slice of the flat parameters.
+
+The arithmetic is that of `torch.optim.AdamW(fused=True)`: it is the same kernel, called through
+torch's functional interface. The class itself is not used because its first step imports torch's
+compiler, several seconds at each start of each worker.
+
+Shape suffixes: N elements of a flat buffer, L of one worker's slice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.optim.adamw import adamw
+
+from raybert.training.flat import BLOCK_ELEMENTS, FlatParameters
+
+
+@dataclass(frozen=True)
+class AdamWSettings:
+    """Loshchilov and Hutter 2019 (https://arxiv.org/abs/1711.05101), algorithm 2."""
+
+    weight_decay: float = 0.01
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-6
+
+
+class AdamW:
+    """The optimizer of one slice of a model; the slices of all workers make up the whole.
+
+    Attributes:
+        exp_avg, exp_avg_sq: (L,), the moments of the slice.
+        num_updates: float32 scalar on the device, updates applied so far (skipped ones excluded).
+    """
+
+    def __init__(self, flat: FlatParameters, rank: int, settings: AdamWSettings) -> None:
+        owned = flat.slice_of(rank)
+        self._settings = settings
+        self._values_L = flat.values[owned]
+        self.exp_avg = torch.zeros_like(self._values_L)
+        self.exp_avg_sq = torch.zeros_like(self._values_L)
+        self.num_updates = torch.zeros((), device=self._values_L.device)
+        border = min(max(flat.num_decaying - owned.start, 0), flat.slice_elements)
+        self._parts = [
+            (part, weight_decay)
+            for part, weight_decay in (
+                (slice(0, border), settings.weight_decay),
+                (slice(border, flat.slice_elements), 0.0),
+            )
+            if part.start < part.stop
+        ]
+
+    def step(self, gradient_L: Tensor, learning_rate: float, skip: Tensor) -> None:
+        """Updates the slice in place.
+
+        Args:
+            gradient_L: the slice's gradient.
+            learning_rate: of this step.
+            skip: float32 scalar on the device; where it is 1 nothing changes, and nobody waits to
+                find out.
+        """
+        tensors = (self._values_L, gradient_L, self.exp_avg, self.exp_avg_sq)
+        num_updates = [self.num_updates.clone() for _ in self._parts]
+        for (part, weight_decay), counted in zip(self._parts, num_updates, strict=True):
+            values, gradient, exp_avg, exp_avg_sq = (tensor[part] for tensor in tensors)
+            adamw(
+                [values],
+                [gradient],
+                [exp_avg],
+                [exp_avg_sq],
+                [],
+                [counted],
+                fused=True,
+                found_inf=skip,
+                amsgrad=False,
+                beta1=self._settings.beta1,
+                beta2=self._settings.beta2,
+                lr=learning_rate,
+                weight_decay=weight_decay,
+                eps=self._settings.epsilon,
+                maximize=False,
+            )
+        self.num_updates.copy_(num_updates[0])
+
+
+def block_norms(values_L: Tensor) -> Tensor:
+    """Euclidean norms of a slice's blocks: float32 (L / BLOCK_ELEMENTS,).
+
+    A block's norm has the same bits whatever slice it lies in; that of a whole slice would not.
+    """
+    return torch.linalg.vector_norm(values_L.view(-1, BLOCK_ELEMENTS), dim=1)
+
+
+def clip_factor(norm: Tensor, max_norm: float) -> Tensor:
+    """What clipping multiplies gradients with, as `torch.nn.utils.clip_grad_norm_`: ≤ 1."""
+    return (max_norm / (norm + 1e-6)).clamp(max=1.0)
