@@ -133,11 +133,12 @@ class _DenseAttention(torch.autograd.Function):
     @staticmethod
     def forward(ctx, qkv_TX, layout, num_heads, max_length, key, rate):
         context_TD = qkv_TX.new_empty(qkv_TX.shape[0], qkv_TX.shape[1] // 3)
+        precise = torch.promote_types(qkv_TX.dtype, torch.float32)
         saved = []
         for run in layout.runs:
             q, k, v = _heads(qkv_TX[run.tokens], run, num_heads)
             scores = _scaled_bmm(q, k.transpose(1, 2), 1 / math.sqrt(q.shape[-1]))
-            signed = torch.softmax(scores, dim=-1, dtype=torch.float32).to(qkv_TX.dtype)
+            signed = torch.softmax(scores, dim=-1, dtype=precise).to(qkv_TX.dtype)
             if rate > 0:
                 rows = attention_rows(
                     run.first_sequence,
@@ -164,7 +165,7 @@ class _DenseAttention(torch.autograd.Function):
         num_heads, rate = ctx.num_heads, ctx.rate
         scale = 1 / math.sqrt(context_TD.shape[1] // num_heads)
         grad_TX = torch.empty_like(qkv_TX)
-        products_TD = (grad_context_TD * context_TD).float()
+        products_TD = grad_context_TD * context_TD
         delta_TH = products_TD.view(len(products_TD), num_heads, -1).sum(dim=-1)
         for run, signed in zip(ctx.layout.runs, saved, strict=True):
             q, k, v = _heads(qkv_TX[run.tokens], run, num_heads)

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from bert.attention import MultiHeadSelfAttention, choose_backend, dense_attention, sdpa_attention
+from bert.batch import SequenceLayout
+from bert.dropout import DropoutKey, Site, SiteKey, drop_mask, keep_scale
+
+HEADS, HEAD_SIZE, MAX_LENGTH = 3, 4, 16
+HIDDEN = HEADS * HEAD_SIZE
+KEY = DropoutKey(1, 2, 3).site(0, Site.ATTENTION_PROBS)
+
+lengths_strategy = st.lists(st.integers(1, 9), min_size=1, max_size=8)
+
+
+def by_definition(
+    qkv_TX: Tensor, lengths: list[int], key: SiteKey | None = None, rate: float = 0.0
+) -> Tensor:
+    """One head of one sequence at a time, dropping element by element as documented."""
+    contexts, start = [], 0
+    for sequence, length in enumerate(lengths):
+        heads = []
+        for head in range(HEADS):
+            columns = slice(head * HEAD_SIZE, (head + 1) * HEAD_SIZE)
+            q, k, v = (x[:, columns] for x in qkv_TX[start : start + length].chunk(3, dim=1))
+            probs = torch.softmax(q @ k.T / math.sqrt(HEAD_SIZE), dim=-1)
+            if key is not None:
+                first_row = (sequence * HEADS + head) * MAX_LENGTH
+                rows = torch.arange(first_row, first_row + length, dtype=torch.int32)
+                dropped = drop_mask(key, rows, length, rate)
+                probs = torch.where(dropped, 0, probs * keep_scale(rate))
+            heads.append(probs @ v)
+        contexts.append(torch.cat(heads, dim=1))
+        start += length
+    return torch.cat(contexts)
+
+
+@settings(deadline=None, max_examples=25)
+@given(lengths_strategy, st.sampled_from([0.0, 0.1, 0.5]))
+def test_dense_attention_and_its_gradient_are_the_definition(
+    lengths: list[int], rate: float
+) -> None:
+    qkv = torch.randn(sum(lengths), 3 * HIDDEN, dtype=torch.float32, requires_grad=True)
+    weights = torch.randn(sum(lengths), HIDDEN)
+    key = KEY if rate else None
+    expected = by_definition(qkv, lengths, key, rate)
+    (expected_grad,) = torch.autograd.grad((expected * weights).sum(), qkv)
+    out = dense_attention(qkv, SequenceLayout.of(lengths), HEADS, MAX_LENGTH, key, rate)
+    (grad,) = torch.autograd.grad((out * weights).sum(), qkv)
+    torch.testing.assert_close(out, expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(grad, expected_grad, rtol=1e-4, atol=1e-5)
+
+
+@settings(deadline=None, max_examples=25)
+@given(lengths_strategy)
+def test_sdpa_attention_is_the_definition(lengths: list[int]) -> None:
+    qkv = torch.randn(sum(lengths), 3 * HIDDEN)
+    out = sdpa_attention(qkv, SequenceLayout.of(lengths), HEADS)
+    torch.testing.assert_close(out, by_definition(qkv, lengths), rtol=1e-5, atol=1e-6)
+
+
+@settings(deadline=None, max_examples=25)
+@given(lengths_strategy, st.data(), st.sampled_from(["dense", "sdpa"]))
+def test_attention_never_crosses_a_sequence(
+    lengths: list[int], data: st.DataObject, backend: str
+) -> None:
+    """Whatever stands in the other sequences, a sequence's output has the same bits."""
+    chosen = data.draw(st.integers(0, len(lengths) - 1))
+    start = sum(lengths[:chosen])
+    here = slice(start, start + lengths[chosen])
+    module = MultiHeadSelfAttention(HIDDEN, HEADS, max_length=MAX_LENGTH, backend=backend)
+    layout = SequenceLayout.of(lengths)
+    dropout = KEY if backend == "dense" else None
+    hidden = torch.randn(sum(lengths), HIDDEN)
+    others = torch.full_like(hidden, torch.nan)
+    others[here] = hidden[here]
+    with torch.no_grad():
+        assert torch.equal(
+            module(others, layout, dropout)[here], module(hidden, layout, dropout)[here]
+        )
+
+
+def test_gradients_do_not_cross_a_sequence() -> None:
+    lengths = [3, 5, 5, 2]
+    qkv = torch.randn(15, 3 * HIDDEN, requires_grad=True)
+    out = dense_attention(qkv, SequenceLayout.of(lengths), HEADS, MAX_LENGTH, KEY, 0.1)
+    (grad,) = torch.autograd.grad(out[3:8].sum(), qkv)
+    assert grad[3:8].abs().min() > 0
+    assert grad[:3].abs().max() == 0
+    assert grad[8:].abs().max() == 0
+
+
+def test_double_precision_gradient() -> None:
+    layout = SequenceLayout.of([2, 2, 3])
+    qkv = torch.randn(7, 3 * HIDDEN, dtype=torch.float64, requires_grad=True)
+    torch.autograd.gradcheck(lambda x: dense_attention(x, layout, HEADS, MAX_LENGTH, KEY, 0.3), qkv)
+
+
+def test_the_backend_is_chosen_in_one_place() -> None:
+    assert choose_backend(dropping=True, training=True) == "dense"
+    assert choose_backend(dropping=False, training=True) == "dense"
+    assert choose_backend(dropping=False, training=False) == "sdpa"
+    assert choose_backend(dropping=False, training=True, override="sdpa") == "sdpa"
+    with pytest.raises(ValueError, match="cannot drop"):
+        choose_backend(dropping=True, training=True, override="sdpa")
+    with pytest.raises(ValueError, match="auto, dense, sdpa"):
+        choose_backend(dropping=False, training=False, override="flash")  # pyright: ignore
+
+
+def test_heads_must_divide_the_hidden_size() -> None:
+    with pytest.raises(ValueError, match="5 heads do not divide a hidden size of 12"):
+        MultiHeadSelfAttention(12, 5)
