@@ -1,49 +1,35 @@
-import socket
-import subprocess
-import sys
-import time
+"""Fixtures shared by all tests: a Ray cluster and an S3 server, started when first asked."""
+
+import os
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
+if TYPE_CHECKING:
+    from raybert.cluster import RunningCluster
+
+pytest_plugins = ["s3_server"]
+
+# Of the S3 server; set before a cluster starts, so that its workers inherit them.
+os.environ["AWS_ACCESS_KEY_ID"] = "test"
+os.environ["AWS_SECRET_ACCESS_KEY"] = "test"
+# The cluster below is the tests' own, whatever the person who runs them has set.
+for name in ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
+    os.environ.pop(name, None)
+
 
 @pytest.fixture(scope="session")
-def s3_bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of an empty bucket on an S3 server of this session's own, on loopback."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    log = (tmp_path_factory.mktemp("s3") / "server.log").open("wb")
-    server = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-        stdout=log,
-        stderr=log,
-    )
-    try:
-        yield _bucket_when_ready(port)
-    finally:
-        server.terminate()
-        server.wait()
-        log.close()
+def ray_cluster() -> Iterator["RunningCluster"]:
+    """A local cluster of four logical CPUs that this process is connected to.
 
+    Two clusters on one host disturb each other, so every test shares this one. Jobs run in
+    processes of their own join it with `ray_cluster.environment`. Logical CPUs exceed the
+    machine's, so that a killed job's resources, freed seconds later, don't hold up the next.
+    """
+    from raybert.cluster import start
+    from raybert.settings import ClusterSettings
 
-def _bucket_when_ready(port: int) -> str:
-    import pyarrow.fs as pafs
-
-    patch = pytest.MonkeyPatch()
-    patch.setenv("AWS_ACCESS_KEY_ID", "test")
-    patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            break
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
-    filesystem = pafs.S3FileSystem(
-        endpoint_override=f"127.0.0.1:{port}", scheme="http", allow_bucket_creation=True
-    )
-    filesystem.create_dir("raybert")
-    return f"s3://raybert?endpoint_override=127.0.0.1:{port}&scheme=http"
+    settings = ClusterSettings(address="local")
+    with start(settings, num_cpus=4, object_store_bytes=200 * 2**20) as cluster:
+        yield cluster

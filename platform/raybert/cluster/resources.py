@@ -1,0 +1,118 @@
+"""Whether what is asked for can ever be scheduled, answered with numbers before anything waits.
+
+Ray waits without a word for resources that will never come. So the numbers are compared first:
+with the machine, before a local cluster starts; with the nodes of the cluster, once joined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from raybert.errors import UserError
+
+
+@dataclass(frozen=True)
+class NodeResources:
+    """What one node has in all (not what is free at the moment)."""
+
+    num_cpus: float
+    num_gpus: float = 0
+
+    def num_workers(self, request: WorkerRequest) -> int:
+        """How many of the asked workers fit on this node."""
+        by_cpu = int(self.num_cpus // request.num_cpus)
+        by_gpu = int(self.num_gpus // request.num_gpus) if request.num_gpus else by_cpu
+        return min(by_cpu, by_gpu)
+
+
+@dataclass(frozen=True)
+class WorkerRequest:
+    """Workers of one job that run at the same time, each on one node."""
+
+    num_workers: int
+    num_cpus: int
+    num_gpus: int = 0
+
+    def __str__(self) -> str:
+        gpus = f" and {self.num_gpus} GPU" if self.num_gpus else ""
+        workers = f"{self.num_workers} worker" + ("s" if self.num_workers != 1 else "")
+        each = " each" if self.num_workers != 1 else ""
+        return f"{workers} with {self.num_cpus} CPU{gpus}{each}"
+
+    @property
+    def bundle(self) -> dict[str, float]:
+        """The resources of one worker as Ray names them."""
+        cpus: dict[str, float] = {"CPU": self.num_cpus}
+        return cpus | ({"GPU": self.num_gpus} if self.num_gpus else {})
+
+
+def refuse_unschedulable(
+    request: WorkerRequest, nodes: Sequence[NodeResources], where: str, may_grow: bool = False
+) -> None:
+    """Raise a UserError when `request` can't be scheduled on `nodes`, all their work done.
+
+    `may_grow`: an autoscaler may add nodes; then only a request that no cluster of this kind
+    could ever satisfy would be refused, which the nodes at hand don't tell.
+    """
+    fitting = sum(node.num_workers(request) for node in nodes)
+    if fitting >= request.num_workers or may_grow:
+        return
+    cpus = sum(node.num_cpus for node in nodes)
+    gpus = sum(node.num_gpus for node in nodes)
+    largest = max((node.num_cpus for node in nodes), default=0)
+    has = f"{cpus:g} CPUs" + (f" and {gpus:g} GPUs" if request.num_gpus or gpus else "")
+    if len(nodes) > 1:
+        has += f" on {len(nodes)} nodes (at most {largest:g} CPUs on one)"
+    advice = (
+        f"At most {fitting} such workers fit: lower --cluster.num_workers"
+        if fitting
+        else "Not one such worker fits: lower --cluster.cpus_per_worker"
+    )
+    if request.num_gpus and fitting < request.num_workers:
+        advice += ", or set --cluster.gpus_per_worker 0"
+    raise UserError(f"{request} were asked for, and {where} has {has}. {advice}.")
+
+
+def of_this_machine() -> NodeResources:
+    """The CPUs (control groups counted) and GPUs that a cluster started here would have."""
+    from ray._private.accelerators import get_accelerator_manager_for_resource
+    from ray._private.utils import get_num_cpus
+
+    gpus = get_accelerator_manager_for_resource("GPU")
+    num_gpus = gpus.get_current_node_num_accelerators() if gpus else 0
+    visible = gpus.get_current_process_visible_accelerator_ids() if gpus else None
+    if visible is not None:
+        num_gpus = min(num_gpus, len(visible))
+    return NodeResources(num_cpus=int(get_num_cpus()), num_gpus=num_gpus)
+
+
+def of_cluster() -> list[NodeResources]:
+    """The nodes of the cluster that this process has joined."""
+    import ray
+
+    return [
+        NodeResources(node["Resources"].get("CPU", 0), node["Resources"].get("GPU", 0))
+        for node in ray.nodes()
+        if node["Alive"]
+    ]
+
+
+def cluster_may_grow() -> bool:
+    """Whether an autoscaler with node types of its own looks after the joined cluster."""
+    from ray._private.state import state
+
+    return state.get_max_resources_from_cluster_config() is not None
+
+
+def what_is_missing(request: WorkerRequest) -> str | None:
+    """What the cluster lacks at the moment to start `request`, in words; None if nothing."""
+    import ray
+
+    free = ray.available_resources()
+    parts = [
+        f"{request.num_workers * each:g} {name} needed, {free.get(name, 0):g} free"
+        for name, each in request.bundle.items()
+        if free.get(name, 0) < request.num_workers * each
+    ]
+    return "; ".join(parts) or None

@@ -1,0 +1,35 @@
+import pytest
+
+from raybert.cluster.resources import NodeResources, WorkerRequest, refuse_unschedulable
+from raybert.errors import UserError
+
+
+def test_what_fits_passes():
+    refuse_unschedulable(WorkerRequest(4, 2), [NodeResources(4), NodeResources(5)], "the cluster")
+
+
+def test_too_many_workers_are_refused_with_the_numbers():
+    with pytest.raises(UserError, match=r"3 workers with 1 CPU each .* this machine has 2 CPUs"):
+        refuse_unschedulable(WorkerRequest(3, 1), [NodeResources(2)], "this machine")
+
+
+def test_a_worker_needs_its_cpus_on_one_node():
+    """Ten CPUs in all, yet no node has four twice: three workers, not two of them, fit."""
+    nodes = [NodeResources(5), NodeResources(5)]
+    refuse_unschedulable(WorkerRequest(2, 4), nodes, "the cluster")
+    with pytest.raises(UserError, match="At most 2 such workers fit"):
+        refuse_unschedulable(WorkerRequest(3, 3), nodes, "the cluster")
+
+
+def test_a_worker_larger_than_every_node_is_refused():
+    with pytest.raises(UserError, match="Not one such worker fits"):
+        refuse_unschedulable(WorkerRequest(1, 8), [NodeResources(4), NodeResources(4)], "here")
+
+
+def test_missing_gpus_are_named():
+    with pytest.raises(UserError, match=r"1 GPU each .* 16 CPUs and 1 GPUs.*gpus_per_worker 0"):
+        refuse_unschedulable(WorkerRequest(2, 1, num_gpus=1), [NodeResources(16, 1)], "here")
+
+
+def test_an_autoscaler_may_bring_what_is_missing():
+    refuse_unschedulable(WorkerRequest(8, 1), [NodeResources(1)], "the cluster", may_grow=True)
