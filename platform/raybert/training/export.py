@@ -1,0 +1,161 @@
+"""Hugging Face folders: what transformers needs besides the weights, and the final export.
+
+AutoTokenizer rebuilds a BertTokenizer of its own for a BERT folder, with other ids for cased
+vocabularies and for BPE; naming PreTrainedTokenizerFast makes it take tokenizer.json as it is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from bert.config import BertConfig
+from bert.hf import config_json
+from raybert.errors import InvalidContent
+from raybert.storage import Location, committed_folder
+from raybert.training.checkpoints import WEIGHTS
+from raybert.training.tensor_files import write_tensors
+
+FOLDER = "export"
+
+_SPECIAL_TOKENS = {
+    "unk_token": "[UNK]",
+    "sep_token": "[SEP]",
+    "pad_token": "[PAD]",
+    "cls_token": "[CLS]",
+    "mask_token": "[MASK]",
+}
+
+
+def huggingface_files(model: nn.Module, tokenizer_json: bytes) -> dict[str, bytes]:
+    """The small files of a Hugging Face folder by name: config.json and the tokenizer's.
+
+    Args:
+        model: one of bert's models.
+        tokenizer_json: the content of a tokenizer.json.
+
+    Raises:
+        InvalidContent: it is none, or has more tokens than the model.
+    """
+    config: BertConfig = model.config  # pyright: ignore[reportAssignmentType]
+    files = {
+        "config.json": config_json(model).encode(),
+        **tokenizer_files(tokenizer_json, max_length=config.max_position_embeddings),
+    }
+    num_tokens = 1 + max(_ids(json.loads(tokenizer_json)).values())
+    if num_tokens > config.vocab_size:
+        raise InvalidContent(
+            f"the tokenizer has {num_tokens} tokens, the model's vocabulary {config.vocab_size}"
+        )
+    return files
+
+
+def tokenizer_files(tokenizer_json: bytes, *, max_length: int) -> dict[str, bytes]:
+    """tokenizer.json, tokenizer_config.json and the vocabulary in the older files' formats.
+
+    Raises:
+        InvalidContent: the content is no tokenizer.json of a WordPiece or BPE tokenizer.
+    """
+    try:
+        content = json.loads(tokenizer_json)
+        kind, ids = content["model"]["type"], _ids(content)
+    except (ValueError, KeyError, TypeError) as error:
+        raise InvalidContent(f"this is no tokenizer.json: {error!r}") from error
+    config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
+        "model_max_length": max_length,
+        "clean_up_tokenization_spaces": False,
+        **{role: token for role, token in _SPECIAL_TOKENS.items() if token in ids},
+    }
+    files = {
+        "tokenizer.json": tokenizer_json,
+        "tokenizer_config.json": _json(config),
+    }
+    if kind == "WordPiece":
+        by_id = sorted(ids, key=ids.__getitem__)
+        files["vocab.txt"] = "".join(f"{token}\n" for token in by_id).encode()
+    elif kind == "BPE":
+        files["vocab.json"] = _json(content["model"]["vocab"])
+        merges = (
+            merge if isinstance(merge, str) else " ".join(merge)
+            for merge in content["model"]["merges"]
+        )
+        files["merges.txt"] = "".join(f"{line}\n" for line in ("#version: 0.2", *merges)).encode()
+    else:
+        raise InvalidContent(f"a tokenizer of type {kind!r}; supported are WordPiece and BPE")
+    return files
+
+
+def _ids(content: dict[str, Any]) -> dict[str, int]:
+    """Every token's id, added tokens included."""
+    added = {token["content"]: token["id"] for token in content.get("added_tokens") or ()}
+    return {**content["model"]["vocab"], **added}
+
+
+def _json(content: object) -> bytes:
+    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def model_card(
+    name: str, config: BertConfig, facts: Mapping[str, str], metrics: Mapping[str, float]
+) -> str:
+    """The README.md of an exported model.
+
+    Args:
+        name: of the run.
+        config: the model's.
+        facts: what a reader should know of the training, a line each ("steps": "10,000").
+        metrics: held-out results by name.
+    """
+    lines = [
+        "---",
+        "library_name: transformers",
+        "pipeline_tag: fill-mask",
+        "tags: [bert, fill-mask, raybert]",
+        "---",
+        f"# {name}",
+        "",
+        "A BERT (Devlin et al. 2018) pretrained from plain text with raybert: masked words and "
+        "next sentences.",
+        "",
+        f"- layers {config.num_hidden_layers}, hidden size {config.hidden_size}, heads "
+        f"{config.num_attention_heads}, vocabulary {config.vocab_size}, positions "
+        f"{config.max_position_embeddings}",
+        *(f"- {key}: {value}" for key, value in facts.items()),
+        "",
+        "| held-out metric | value |",
+        "|---|---|",
+        *(f"| {key} | {value:.4g} |" for key, value in metrics.items()),
+        "",
+        "```python",
+        "from transformers import AutoModelForPreTraining, AutoTokenizer",
+        "",
+        'tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")',
+        'model = AutoModelForPreTraining.from_pretrained("path/to/this/folder")',
+        "```",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def write_export(
+    location: Location, weights: Mapping[str, Tensor], files: Mapping[str, bytes], card: str
+) -> None:
+    """Commits a Hugging Face folder; one that is there already is replaced.
+
+    Args:
+        location: the folder.
+        weights: by Hugging Face's names, in host memory.
+        files: of `huggingface_files`.
+        card: the README.md.
+    """
+    with committed_folder(location) as staging:
+        for name, content in {**files, "README.md": card.encode()}.items():
+            with (staging / name).open_output_stream() as stream:
+                stream.write(content)
+        with (staging / WEIGHTS).open_output_stream() as stream:
+            write_tensors(stream, weights)
