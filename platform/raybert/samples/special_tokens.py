@@ -1,0 +1,107 @@
+"""What building samples has to know of a vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+
+from raybert.errors import UserError
+
+_WORDPIECE_CONTINUATION = "##"
+_BPE_SPACE = "Ġ"
+# BERT's names first, then RoBERTa's.
+_NAMES = {
+    "cls": ("[CLS]", "<s>"),
+    "sep": ("[SEP]", "</s>"),
+    "mask": ("[MASK]", "<mask>"),
+    "pad": ("[PAD]", "<pad>"),
+}
+
+
+class Vocabulary(Protocol):
+    """The part of `rust_tok.Tokenizer` that is read here."""
+
+    @property
+    def special_tokens(self) -> Mapping[str, int] | Sequence[str]: ...
+    def get_vocab(self) -> dict[str, int]: ...
+
+
+@dataclass(frozen=True)
+class SpecialTokens:
+    """Ids with a meaning of their own.
+
+    Attributes:
+        cls, sep, mask, pad: ids of the four.
+        never_masked: every id that is neither predicted nor put in as a random token; the four
+            and [UNK] among them.
+        vocab_size: ids are below this.
+        continuation_V: bool (V,), ids that go on with a word begun before them; what whole-word
+            masking needs. None where it is not asked for.
+    """
+
+    cls: int
+    sep: int
+    mask: int
+    pad: int
+    never_masked: tuple[int, ...]
+    vocab_size: int
+    continuation_V: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        special = {self.cls, self.sep, self.mask, self.pad, *self.never_masked}
+        object.__setattr__(self, "never_masked", tuple(sorted(special)))
+        if not 0 <= min(special) <= max(special) < self.vocab_size:
+            raise ValueError(f"special tokens {sorted(special)} outside 0..{self.vocab_size - 1}")
+        if len(special) == self.vocab_size:
+            raise ValueError("a vocabulary of special tokens only")
+
+    @classmethod
+    def from_vocabulary(cls, vocabulary: Vocabulary) -> SpecialTokens:
+        """Those of a tokenizer, with BERT's names or RoBERTa's.
+
+        Raises:
+            UserError: one of the four is missing.
+        """
+        ids = vocabulary.get_vocab()
+        named: dict[str, int] = {}
+        for role, names in _NAMES.items():
+            found = next((ids[name] for name in names if name in ids), None)
+            if found is None:
+                raise UserError(
+                    f"the tokenizer has no {' or '.join(names)}: samples need it; "
+                    f"train it with this special token"
+                )
+            named[role] = found
+        vocab_size = max(ids.values()) + 1
+        is_bpe = any(token.startswith(_BPE_SPACE) for token in ids)
+        continuation = np.zeros(vocab_size, dtype=bool)
+        for token, number in ids.items():
+            continuation[number] = (
+                not token.startswith(_BPE_SPACE)
+                if is_bpe
+                else token.startswith(_WORDPIECE_CONTINUATION)
+            )
+        special = tuple(ids[token] for token in vocabulary.special_tokens)
+        continuation[[*special, *named.values()]] = False
+        return cls(
+            **named,
+            never_masked=special,
+            vocab_size=vocab_size,
+            continuation_V=continuation,
+        )
+
+    @cached_property
+    def never_masked_V(self) -> np.ndarray:
+        """bool (V,)."""
+        table = np.zeros(self.vocab_size, dtype=bool)
+        table[list(self.never_masked)] = True
+        return table
+
+    @cached_property
+    def replacements(self) -> np.ndarray:
+        """int64, the ids that a random token is drawn from."""
+        return np.flatnonzero(~self.never_masked_V)
