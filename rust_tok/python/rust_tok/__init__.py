@@ -1,5 +1,19 @@
 """WordPiece and byte-level BPE with the ids of Hugging Face `tokenizers`."""
 
-from rust_tok._native import __version__
+from rust_tok._native import (
+    DamagedFileError,
+    IdColumn,
+    Tokenizer,
+    TokenizerError,
+    UnsupportedError,
+    __version__,
+)
 
-__all__ = ["__version__"]
+__all__ = [
+    "DamagedFileError",
+    "IdColumn",
+    "Tokenizer",
+    "TokenizerError",
+    "UnsupportedError",
+    "__version__",
+]

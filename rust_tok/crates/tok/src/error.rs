@@ -26,7 +26,7 @@ pub enum Error {
     #[error("{section}: {name} is not supported; allowed: {allowed}")]
     Unsupported {
         /// Section of the file.
-        section: &'static str,
+        section: String,
         /// What the file asks for.
         name: String,
         /// What can be asked for.

@@ -1,8 +1,21 @@
 //! WordPiece and byte-level BPE with the ids of the pinned Hugging Face `tokenizers`.
 
+pub mod added;
+pub mod batch;
+pub mod decode;
 pub mod error;
+pub mod file;
+pub mod hash;
+pub mod model;
 pub mod normalize;
 pub mod pretokenize;
+pub mod template;
+pub mod threads;
+pub mod tokenizer;
+pub mod train;
 pub mod unicode;
+pub mod vocab;
+pub mod word_counts;
 
 pub use error::{Error, Result};
+pub use tokenizer::{EncodeOptions, Tokenizer};

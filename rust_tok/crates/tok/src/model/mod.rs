@@ -1,0 +1,7 @@
+//! From a word to its ids.
+
+pub mod bpe;
+pub mod wordpiece;
+
+pub use bpe::Bpe;
+pub use wordpiece::WordPiece;

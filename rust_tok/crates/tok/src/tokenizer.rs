@@ -1,0 +1,299 @@
+//! The tokenizer: its parts, one text in, ids out, and back.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use serde_json::Value;
+
+use crate::Result;
+use crate::added::{AddedTokens, Stretch};
+use crate::decode::Decoder;
+use crate::file::{ByteLevelSection, DecoderSection, PostProcessorSection};
+use crate::model::bpe::MergeScratch;
+use crate::model::{Bpe, WordPiece};
+use crate::normalize::Normalizer;
+use crate::pretokenize::{bert, byte_level};
+use crate::template::{self, Part, Template};
+use crate::vocab::{Id, Vocab};
+
+/// A model with the pre-tokenizer it stands with.
+#[derive(Debug)]
+pub enum Model {
+    /// Behind the BERT pre-tokenizer.
+    WordPiece(WordPiece),
+    /// Behind the byte-level pre-tokenizer.
+    Bpe(Bpe, ByteLevelSection),
+}
+
+/// What a tokenizer is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// The model's vocabulary.
+    pub vocab: Vocab,
+    /// The model.
+    pub model: Model,
+    /// What is done to the text first.
+    pub normalizer: Option<Normalizer>,
+    /// Tokens that are found before the model sees the text.
+    pub added: AddedTokens,
+    /// Where special tokens stand.
+    pub post_processor: Option<PostProcessorSection>,
+    /// How tokens become text.
+    pub decoder: Option<DecoderSection>,
+    /// Kept for saving, not applied.
+    pub truncation: Value,
+    /// Kept for saving, not applied.
+    pub padding: Value,
+}
+
+/// How a text is encoded.
+#[derive(Clone, Copy, Debug)]
+pub struct EncodeOptions {
+    /// Put the special tokens of the template around the ids.
+    pub add_special_tokens: bool,
+    /// A literal special token in the text is text.
+    pub split_special_tokens: bool,
+    /// Cut the ids, special tokens included, to this length; a pair longest first.
+    pub max_length: Option<usize>,
+}
+
+impl Default for EncodeOptions {
+    fn default() -> Self {
+        Self {
+            add_special_tokens: true,
+            split_special_tokens: false,
+            max_length: None,
+        }
+    }
+}
+
+/// Reused memory of one thread's calls.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    merge: MergeScratch,
+    prefixed: String,
+}
+
+/// A tokenizer with the ids of Hugging Face `tokenizers`.
+#[derive(Debug)]
+pub struct Tokenizer {
+    parts: Parts,
+    template: Template,
+    decoder: Decoder,
+    max_id: u32,
+    scratches: Mutex<Vec<Scratch>>,
+}
+
+impl Tokenizer {
+    /// Puts a tokenizer together.
+    pub fn from_parts(parts: Parts) -> Result<Self> {
+        let template = PostProcessorSection::build(parts.post_processor.as_ref())?;
+        let decoder = DecoderSection::build(parts.decoder.as_ref());
+        let mut max_id = parts.vocab.iter().map(|(_, id)| id).max().unwrap_or(0);
+        max_id = max_id.max(parts.added.iter().map(|token| token.id).max().unwrap_or(0));
+        for part in template.single.iter().chain(&template.pair) {
+            if let Part::Special(ids) = part {
+                max_id = max_id.max(ids.iter().copied().max().unwrap_or(0));
+            }
+        }
+        Ok(Self {
+            parts,
+            template,
+            decoder,
+            max_id,
+            scratches: Mutex::default(),
+        })
+    }
+
+    /// The parts it was made of.
+    pub fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
+    /// Where special tokens stand.
+    pub fn template(&self) -> &Template {
+        &self.template
+    }
+
+    /// True when every id fits 16 bits.
+    pub fn is_narrow(&self) -> bool {
+        self.max_id <= u32::from(u16::MAX)
+    }
+
+    /// Number of tokens, added ones included.
+    pub fn vocab_size(&self) -> usize {
+        let new = |content: &str| self.parts.vocab.id(content).is_none();
+        let added = self.parts.added.iter();
+        self.parts.vocab.len() + added.filter(|token| new(&token.content)).count()
+    }
+
+    /// Every token and its id.
+    pub fn vocab(&self) -> BTreeMap<String, u32> {
+        let model = self
+            .parts
+            .vocab
+            .iter()
+            .map(|(token, id)| (token.to_owned(), id));
+        let added = self.parts.added.iter();
+        model
+            .chain(added.map(|token| (token.content.clone(), token.id)))
+            .collect()
+    }
+
+    /// The id of a token.
+    pub fn token_to_id(&self, token: &str) -> Option<u32> {
+        let added = self.parts.added.id(token);
+        added.or_else(|| self.parts.vocab.id(token))
+    }
+
+    /// The token of an id.
+    pub fn id_to_token(&self, id: u32) -> Option<&str> {
+        let added = self.parts.added.decoded(id);
+        added.or_else(|| self.parts.vocab.token(id))
+    }
+
+    /// The special tokens, in order of their ids.
+    pub fn special_tokens(&self) -> impl Iterator<Item = (&str, u32)> {
+        let added = self.parts.added.iter().filter(|token| token.special);
+        added.map(|token| (token.content.as_str(), token.id))
+    }
+
+    /// Lends memory that earlier calls have used.
+    pub fn with_scratch<R>(&self, call: impl FnOnce(&mut Scratch) -> R) -> R {
+        // A panic under the lock can't leave the list in a bad state.
+        let lock = || {
+            self.scratches
+                .lock()
+                .unwrap_or_else(|error| error.into_inner())
+        };
+        let mut scratch = lock().pop().unwrap_or_default();
+        let result = call(&mut scratch);
+        lock().push(scratch);
+        result
+    }
+
+    /// Appends the ids of a text or a pair, special tokens and cutting as the options say.
+    pub fn encode_into<I: Id>(
+        &self,
+        text: &str,
+        pair: Option<&str>,
+        options: EncodeOptions,
+        scratch: &mut Scratch,
+        ids: &mut Vec<I>,
+    ) -> Result<()> {
+        let parts = self.template.parts(pair.is_some());
+        let num_special = if options.add_special_tokens {
+            self.template.num_special(pair.is_some())
+        } else {
+            0
+        };
+        let room = options
+            .max_length
+            .map(|max_length| template::room(max_length, num_special))
+            .transpose()?;
+        // A pair that is cut needs both lengths first; so does a template of odd order.
+        if let (Some(pair), Some(room)) = (pair, room) {
+            let (mut first, mut second) = (Vec::new(), Vec::new());
+            self.encode_text(text, options.split_special_tokens, scratch, &mut first);
+            self.encode_text(pair, options.split_special_tokens, scratch, &mut second);
+            let (keep_first, keep_second) =
+                template::truncated(first.len(), Some(second.len()), room);
+            for part in parts {
+                match part {
+                    Part::First => ids.extend_from_slice(&first[..keep_first]),
+                    Part::Second => ids.extend_from_slice(&second[..keep_second]),
+                    Part::Special(special) if options.add_special_tokens => {
+                        ids.extend(special.iter().map(|&id| I::new(id)));
+                    }
+                    Part::Special(_) => {}
+                }
+            }
+            return Ok(());
+        }
+        for part in parts {
+            let start = ids.len();
+            match (part, pair) {
+                (Part::First, _) => {
+                    self.encode_text(text, options.split_special_tokens, scratch, ids);
+                }
+                (Part::Second, Some(pair)) => {
+                    self.encode_text(pair, options.split_special_tokens, scratch, ids);
+                }
+                (Part::Special(special), _) if options.add_special_tokens => {
+                    ids.extend(special.iter().map(|&id| I::new(id)));
+                    continue;
+                }
+                _ => {}
+            }
+            if let Some(room) = room {
+                ids.truncate(start + room);
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends the ids of a text, without a template.
+    fn encode_text<I: Id>(
+        &self,
+        text: &str,
+        split_special_tokens: bool,
+        scratch: &mut Scratch,
+        ids: &mut Vec<I>,
+    ) {
+        let added = &self.parts.added;
+        added
+            .raw
+            .split(text, split_special_tokens, |stretch| match stretch {
+                Stretch::Token(id) => ids.push(I::new(id)),
+                Stretch::Text(text) => {
+                    let normalizer = self.parts.normalizer.as_ref();
+                    let normalized = normalizer.map_or(text.into(), |n| n.normalize(text));
+                    let idle = added.normalized.is_idle(split_special_tokens);
+                    if idle {
+                        return self.encode_normalized(&normalized, scratch, ids);
+                    }
+                    added
+                        .normalized
+                        .split(&normalized, split_special_tokens, |stretch| match stretch {
+                            Stretch::Token(id) => ids.push(I::new(id)),
+                            Stretch::Text(text) => self.encode_normalized(text, scratch, ids),
+                        });
+                }
+            });
+    }
+
+    /// Appends the ids of a normalized stretch of text.
+    fn encode_normalized<I: Id>(&self, text: &str, scratch: &mut Scratch, ids: &mut Vec<I>) {
+        if text.is_empty() {
+            return;
+        }
+        match &self.parts.model {
+            Model::WordPiece(model) => bert::split(text, |word| model.encode_word(word, ids)),
+            Model::Bpe(model, section) => {
+                let Scratch { merge, prefixed } = scratch;
+                let text = if section.add_prefix_space && !text.starts_with(' ') {
+                    prefixed.clear();
+                    prefixed.push(' ');
+                    prefixed.push_str(text);
+                    prefixed.as_str()
+                } else {
+                    text
+                };
+                if section.use_regex {
+                    byte_level::split(text, |piece| {
+                        model.encode_piece(piece.as_bytes(), merge, ids);
+                    });
+                } else {
+                    model.encode_piece(text.as_bytes(), merge, ids);
+                }
+            }
+        }
+    }
+
+    /// The text of some ids. Ids without a token are passed over, as in `tokenizers`.
+    pub fn decode(&self, ids: &[u32], skip_special_tokens: bool) -> String {
+        let skipped = |token: &&str| skip_special_tokens && self.parts.added.is_special(token);
+        let tokens = ids.iter().filter_map(|&id| self.id_to_token(id));
+        self.decoder.decode(tokens.filter(|token| !skipped(token)))
+    }
+}
