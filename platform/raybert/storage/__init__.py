@@ -5,7 +5,10 @@ from raybert.storage.commit import (
     MANIFEST,
     DamagedFile,
     IncompleteFolder,
+    NoSpaceLeft,
     committed_folder,
+    remove_folder,
+    remove_staging,
     verify_folder,
     write_file,
 )
@@ -16,9 +19,12 @@ __all__ = [
     "DamagedFile",
     "IncompleteFolder",
     "Location",
+    "NoSpaceLeft",
     "checksum_of_bytes",
     "checksum_of_file",
     "committed_folder",
+    "remove_folder",
+    "remove_staging",
     "verify_folder",
     "write_file",
 ]

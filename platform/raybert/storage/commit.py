@@ -1,30 +1,42 @@
 """Commits: what is written is whole, or it does not exist (DESIGN, laws 3 and 4).
 
 Locally, files are staged beside their place, flushed to the device and renamed. On an object store
-a single put is atomic, and a folder exists from the moment its manifest does.
+a put is atomic, and a folder exists from the moment its manifest does, which is put last; its files
+are staged on the local disk, so that a writer that fails half way has put nothing.
 """
 
 import contextlib
+import errno
 import json
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow.fs as pafs
+
+from raybert.errors import InvalidContent, UserError
 from raybert.storage.checksum import checksum_of_file
 from raybert.storage.location import Location
+from raybert.storage.swap import swap
 
 MANIFEST = "manifest.json"
 _STAGING_PREFIX = ".staging-"
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-class IncompleteFolder(Exception):
+class IncompleteFolder(UserError):
     """A folder without a manifest: whoever wrote it did not finish."""
 
 
-class DamagedFile(Exception):
+class DamagedFile(InvalidContent):
     """A file that is not what its manifest says."""
+
+
+class NoSpaceLeft(UserError, OSError):
+    """The disk is full; what stood there before is as it was."""
 
 
 def _flush(path: Path) -> None:
@@ -35,19 +47,41 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
+@contextlib.contextmanager
+def _no_space_told(location: Location) -> Iterator[None]:
+    """Turns the many ways in which libraries say "disk full" into one that people understand."""
+    try:
+        yield
+    except NoSpaceLeft:
+        raise
+    except Exception as error:
+        told_by_system = isinstance(error, OSError) and error.errno in _NO_SPACE
+        # safetensors raises an error of its own, with the system's words.
+        if told_by_system or os.strerror(errno.ENOSPC) in str(error):
+            raise NoSpaceLeft(
+                f"{location} could not be written: {error}. What stood there before is untouched"
+            ) from error
+        raise
+
+
 def write_file(location: Location, data: bytes) -> None:
     """Writes one file whole or not at all; an older one stays until the new one is durable.
 
     Raises:
-        OSError: no space, no permission; what stood there before is untouched.
+        NoSpaceLeft: what stood there before is untouched.
+        OSError: no permission, no connection; what stood there before is untouched.
     """
-    if not location.is_local:
-        with location.open_output_stream() as stream:
-            stream.write(data)
-        return
-    path = location.local_path
+    with _no_space_told(location):
+        if location.is_local:
+            _write_local(location.local_path, data)
+        else:
+            with location.open_output_stream() as stream:
+                stream.write(data)
+
+
+def _write_local(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_name(f"{_STAGING_PREFIX}{path.name}-{uuid.uuid4().hex[:12]}")
+    staged = _staging_path(path)
     try:
         with staged.open("wb") as file:
             file.write(data)
@@ -60,66 +94,114 @@ def write_file(location: Location, data: bytes) -> None:
     _flush(path.parent)
 
 
-def _manifest_of(folder: Location) -> bytes:
-    files = {
-        name: {
-            "bytes": (folder / name).size(),
-            "blake2b": checksum_of_file(folder / name),
-        }
-        for name in folder.list_files()
-        if name != MANIFEST
-    }
-    return json.dumps({"files": files}, indent=1, sort_keys=True).encode()
+def _staging_path(path: Path) -> Path:
+    return path.with_name(f"{_STAGING_PREFIX}{path.name}-{uuid.uuid4().hex[:12]}")
 
 
 @contextlib.contextmanager
 def committed_folder(location: Location) -> Iterator[Location]:
-    """Yields a staging folder to write flat files into; on a clean exit it becomes `location`.
+    """Yields a local staging folder; on a clean exit its files become the folder `location`.
 
-    A folder that stood at `location` is replaced as a whole. After an exception nothing of the
-    staging area remains and `location` is as it was.
+    A committed folder that stood at `location` is replaced: locally in one step, so that it is
+    the old one or the new one at any moment; on an object store it does not exist while the new
+    files are put. After an exception nothing of the staging folder remains and `location` is as it
+    was, unless it was a put that failed.
+
+    Raises:
+        UserError: before anything is written, if a folder of other content stands at `location`.
+        NoSpaceLeft: the disk is full.
     """
-    if location.is_local:
-        with _local_folder(location.local_path) as staging:
-            yield staging
+    _refuse_other_content(location)
+    with _no_space_told(location):
+        if location.is_local:
+            path = location.local_path.resolve()  # a link stays, what it points to is replaced
+            path.parent.mkdir(parents=True, exist_ok=True)
+            staged = _staging_path(path)
+            staged.mkdir()
+        else:
+            staged = Path(tempfile.mkdtemp(prefix="raybert-staging-"))
+        try:
+            yield Location(str(staged))
+            manifest = _manifest_of(staged)
+            if location.is_local:
+                _commit_locally(staged, location.local_path.resolve(), manifest)
+            else:
+                _put(staged, location, manifest)
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
+
+
+def _refuse_other_content(location: Location) -> None:
+    if not location.exists():
         return
-    # Without a manifest the folder doesn't exist, so an old one goes first and the new one last.
+    if location.is_file():
+        raise UserError(f"{location} is a file; a folder is to be written there")
+    if not location.is_local:
+        return  # nothing but the files of the same names is replaced there
+    names = sorted(entry.name for entry in location.local_path.iterdir())
+    if not names or (MANIFEST in names and _may_be_ours(location / MANIFEST)):
+        return
+    shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+    raise UserError(
+        f"{location} holds other content ({shown}) and would be replaced as a whole: "
+        "take another folder or remove it"
+    )
+
+
+def _may_be_ours(manifest: Location) -> bool:
+    try:
+        content = json.loads(manifest.read_bytes())
+    except ValueError:
+        return True  # a committed folder whose manifest was damaged
+    return isinstance(content, dict) and isinstance(content.get("files"), dict)
+
+
+def _manifest_of(folder: Path) -> bytes:
+    files = {
+        path.relative_to(folder).as_posix(): {
+            "bytes": path.stat().st_size,
+            "blake2b": checksum_of_file(Location(str(path))),
+        }
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+    return json.dumps({"files": files}, indent=1, sort_keys=True).encode()
+
+
+def _commit_locally(staged: Path, path: Path, manifest: bytes) -> None:
+    for inside in staged.rglob("*"):
+        _flush(inside)
+    _write_local(staged / MANIFEST, manifest)
+    if path.exists():
+        swap(staged, path)
+    else:
+        staged.rename(path)
+    _flush(path.parent)
+
+
+def _put(staged: Path, location: Location, manifest: bytes) -> None:
     if (location / MANIFEST).exists():
         (location / MANIFEST).delete_file()
-    try:
-        yield location
-        write_file(location / MANIFEST, _manifest_of(location))
-    except BaseException:
-        with contextlib.suppress(OSError):  # the first error is the one to tell
-            location.delete_dir()
-        raise
+    pafs.copy_files(
+        str(staged),
+        location.path,
+        source_filesystem=pafs.LocalFileSystem(),
+        destination_filesystem=location.filesystem,
+    )
+    write_file(location / MANIFEST, manifest)
 
 
-@contextlib.contextmanager
-def _local_folder(path: Path) -> Iterator[Location]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    token = uuid.uuid4().hex[:12]
-    staged = path.with_name(f"{_STAGING_PREFIX}{path.name}-{token}")
-    replaced = path.with_name(f"{_STAGING_PREFIX}{path.name}-{token}-old")
-    staged.mkdir()
-    try:
-        staging = Location(str(staged))
-        yield staging
-        manifest = _manifest_of(staging)
-        for name in staging.list_files():
-            _flush(staged / name)
-        write_file(staging / MANIFEST, manifest)
-        _flush(staged)
-        if path.exists():
-            path.rename(replaced)
-        staged.rename(path)
-    except BaseException:
-        if replaced.exists() and not path.exists():
-            replaced.rename(path)
-        shutil.rmtree(staged, ignore_errors=True)
-        raise
-    _flush(path.parent)
-    shutil.rmtree(replaced, ignore_errors=True)
+def remove_folder(location: Location) -> None:
+    """Removes a committed folder: it stops to exist in one step, whenever this is cut off."""
+    if location.is_local:
+        if location.exists():
+            doomed = _staging_path(location.local_path)
+            location.local_path.rename(doomed)
+            shutil.rmtree(doomed)
+        return
+    if (location / MANIFEST).exists():
+        (location / MANIFEST).delete_file()
+    location.delete_dir()
 
 
 def remove_staging(parent: Location) -> None:
@@ -171,8 +253,10 @@ __all__ = [
     "MANIFEST",
     "DamagedFile",
     "IncompleteFolder",
+    "NoSpaceLeft",
     "committed_folder",
     "read_manifest",
+    "remove_folder",
     "remove_staging",
     "verify_folder",
     "write_file",

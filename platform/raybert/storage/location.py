@@ -6,10 +6,10 @@ its endpoint from `AWS_ENDPOINT_URL` or from the address itself
 """
 
 import os
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from urllib.parse import urlencode, urlsplit
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -18,27 +18,35 @@ from raybert.errors import UserError
 
 REMOTE_SCHEMES = ("s3", "gs", "gcs")
 
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+# The options at the end are told from a glob's or a key's `?` by their form, key=value.
+_REMOTE = re.compile(
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<path>.*?)"
+    r"(?P<options>\?\w+=[^&/?]*(?:&\w+=[^&/?]*)*)?",
+    re.DOTALL,
+)
+
 
 def is_remote(address: str) -> bool:
     """Whether the address names a scheme (`s3://…`) and not a local path."""
-    return "://" in address and not address.startswith("file://")
+    return _SCHEME.match(address) is not None and not address.startswith("file://")
+
+
+def _split(address: str) -> tuple[str, str, str]:
+    """Scheme, path with the bucket, options with their question mark or ""."""
+    parts = _REMOTE.fullmatch(address)
+    if parts is None:
+        raise UserError(f"{address}: not an address of storage, such as s3://bucket/folder")
+    return parts["scheme"], parts["path"], parts["options"] or ""
 
 
 @lru_cache(maxsize=64)
-def _remote_filesystem(address: str) -> tuple[pafs.FileSystem, str]:
-    parts = urlsplit(address)
-    if parts.scheme not in REMOTE_SCHEMES:
-        allowed = ", ".join(f"{scheme}://" for scheme in REMOTE_SCHEMES)
-        raise UserError(f"{address}: unknown kind of storage; allowed: local paths, {allowed}")
-    endpoint = os.environ.get("AWS_ENDPOINT_URL")
-    if parts.scheme == "s3" and endpoint and "endpoint_override" not in parts.query:
-        server = urlsplit(endpoint)
-        override = urlencode({"endpoint_override": server.netloc, "scheme": server.scheme})
-        address += ("&" if parts.query else "?") + override
+def _remote_filesystem(root: str, _environment: tuple[str | None, ...]) -> pafs.FileSystem:
+    """Opening one may ask the network for the bucket's region, so it is done once."""
     try:
-        return pafs.FileSystem.from_uri(address)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"{address}: this storage can't be opened: {error}") from error
+        return pafs.FileSystem.from_uri(root)[0]
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{root}: this storage can't be opened: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -62,9 +70,21 @@ class Location:
             return address
         text = str(address)
         if not is_remote(text):
-            path = Path(text.removeprefix("file://")).expanduser()
+            path = os.path.expanduser(text.removeprefix("file://"))  # noqa: PTH111 - never raises
             return cls(os.path.normpath(Path.cwd() / path))
-        location = cls(text.rstrip("/"))
+        scheme, path, options = _split(text)
+        if scheme not in REMOTE_SCHEMES:
+            allowed = ", ".join(f"{known}://" for known in REMOTE_SCHEMES)
+            raise UserError(f"{text}: unknown kind of storage; allowed: local paths, {allowed}")
+        bucket = path.split("/", 1)[0]
+        if not bucket:
+            raise UserError(f"{text}: the name of a bucket is missing after {scheme}://")
+        if "@" in bucket:  # it would be printed, and stored with a run's settings
+            raise UserError(
+                f"{scheme}://…@{bucket.rpartition('@')[2]}: credentials do not belong into an "
+                "address; give them by the environment (AWS_ACCESS_KEY_ID, …)"
+            )
+        location = cls(f"{scheme}://{path.rstrip('/')}{options}")
         _ = location.filesystem
         return location
 
@@ -74,20 +94,16 @@ class Location:
 
     @property
     def filesystem(self) -> pafs.FileSystem:
-        return pafs.LocalFileSystem() if self.is_local else _remote_filesystem(self._root)[0]
+        if self.is_local:
+            return pafs.LocalFileSystem()
+        scheme, path, options = _split(self.address)
+        environment = tuple(os.environ.get(name) for name in ("AWS_ENDPOINT_URL", "AWS_REGION"))
+        return _remote_filesystem(f"{scheme}://{path.split('/', 1)[0]}{options}", environment)
 
     @property
     def path(self) -> str:
         """The path inside `filesystem`."""
-        if self.is_local:
-            return self.address
-        parts = urlsplit(self.address)
-        return f"{parts.netloc}{parts.path}"
-
-    @property
-    def _root(self) -> str:
-        parts = urlsplit(self.address)
-        return f"{parts.scheme}://{parts.netloc}" + (f"?{parts.query}" if parts.query else "")
+        return self.address if self.is_local else _split(self.address)[1]
 
     @property
     def uri(self) -> str:
@@ -111,9 +127,8 @@ class Location:
     def _with_path(self, path: str) -> "Location":
         if self.is_local:
             return Location(path or "/")
-        parts = urlsplit(self.address)
-        query = f"?{parts.query}" if parts.query else ""
-        return Location(f"{parts.scheme}://{path}{query}")
+        scheme, _, options = _split(self.address)
+        return Location(f"{scheme}://{path}{options}")
 
     def __truediv__(self, name: str) -> "Location":
         return self._with_path(f"{self.path.rstrip('/')}/{name}")

@@ -24,9 +24,10 @@ from raybert.storage import (
     IncompleteFolder,
     Location,
     committed_folder,
+    remove_folder,
+    remove_staging,
     verify_folder,
 )
-from raybert.storage.commit import remove_staging
 from raybert.training.engine import EngineState
 from raybert.training.tensor_files import read_tensors, write_tensors
 
@@ -248,10 +249,4 @@ class CheckpointStore:
         # without a manifest belong to writers that are gone.
         for step in self._folders():
             if step not in kept:
-                self._remove(self.location_of(step))
-
-    def _remove(self, location: Location) -> None:
-        # Without its manifest a folder is no checkpoint, however much of it is still there.
-        if (location / MANIFEST).is_file():
-            (location / MANIFEST).delete_file()
-        location.delete_dir()
+                remove_folder(self.location_of(step))
