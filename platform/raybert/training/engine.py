@@ -209,7 +209,7 @@ class Engine:
             batch = batch.to(self.device, non_blocking=True)
             sums = self.objective.sums(self.model, batch, dropout)
         losses_P = torch.stack(sums.losses).float()
-        losses_P.backward(weights_P)
+        (losses_P * weights_P).sum().backward()
         return torch.cat([losses_P.detach(), torch.stack(sums.correct)])
 
     def _add_up(self, rows_KC: Tensor, gradient_L: Tensor) -> tuple[Tensor, Tensor]:
