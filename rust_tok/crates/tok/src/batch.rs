@@ -91,7 +91,7 @@ pub fn encode_rows<I: Id>(
 }
 
 /// The first rows of a range that hold about this much text.
-fn stretch(rows: &impl Rows, range: Range<usize>, bytes: usize) -> Range<usize> {
+pub(crate) fn stretch(rows: &impl Rows, range: Range<usize>, bytes: usize) -> Range<usize> {
     let mut weight = 0;
     let mut end = range.start;
     while end < range.end && weight < bytes {

@@ -9,6 +9,7 @@ pub mod hash;
 pub mod model;
 pub mod normalize;
 pub mod pretokenize;
+pub mod sentences;
 pub mod template;
 pub mod threads;
 pub mod tokenizer;
