@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from bert.config import BertConfig
 from bert.hf import config_json
 from raybert.errors import InvalidContent
-from raybert.storage import Location, committed_folder
+from raybert.storage import Location, committed_folder, write_file
 from raybert.tokens.tokenizer_files import num_ids, tokenizer_files
 from raybert.training.checkpoints import WEIGHTS
 from raybert.training.tensor_files import write_tensors
@@ -95,7 +95,5 @@ def write_export(
     """
     with committed_folder(location) as staging:
         for name, content in {**files, "README.md": card.encode()}.items():
-            with (staging / name).open_output_stream() as stream:
-                stream.write(content)
-        with (staging / WEIGHTS).open_output_stream() as stream:
-            write_tensors(stream, weights)
+            write_file(staging / name, content)
+        write_tensors(staging / WEIGHTS, weights)

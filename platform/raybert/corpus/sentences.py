@@ -1,0 +1,75 @@
+"""Documents to sentences to token ids, a column at a time; no Python object per sentence."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+import rust_tok
+from raybert.settings import CorpusSettings
+from raybert.tokens.format import DOCUMENT_ID_BYTES
+
+
+def sentences_of(texts: pa.Array, corpus: CorpusSettings) -> pa.Array:
+    """list<string>: the sentences of each document, found or one per line; blank ones may be left.
+
+    Args:
+        texts: strings without nulls.
+    """
+    if corpus.sentences == "split":
+        return pa.array(rust_tok.split_sentences(texts, abbreviations=corpus.abbreviations))
+    lines = pc.call_function("split_pattern", [texts], pc.SplitPatternOptions("\n"))
+    trimmed = pc.call_function("ascii_trim_whitespace", [lines.values])
+    return pa.ListArray.from_arrays(lines.offsets, trimmed)
+
+
+def ids_of(sentences: pa.Array, tokenizer: rust_tok.Tokenizer) -> tuple[pa.Array, np.ndarray]:
+    """Token ids of documents, without the sentences and documents that have none.
+
+    What looks like a special token in the text is text.
+
+    Args:
+        sentences: list<string> (D,).
+
+    Returns:
+        list<list<uint16 | uint32>>, and which documents those are: bool (D,).
+    """
+    encoded = tokenizer.encode_arrow(sentences, add_special_tokens=False, split_special_tokens=True)
+    return _without_empty(pa.array(encoded))
+
+
+def _without_empty(documents: pa.Array) -> tuple[pa.Array, np.ndarray]:
+    sentences = documents.values
+    document_offsets = documents.offsets.to_numpy()
+    sentence_offsets = sentences.offsets.to_numpy()
+    full = np.diff(sentence_offsets) > 0
+    # An empty sentence begins where the next one does: its bound goes, the ids stay as they are.
+    bounds = np.append(sentence_offsets[:-1][full], sentence_offsets[-1])
+    full_before = np.concatenate([[0], np.cumsum(full)])
+    places = full_before[document_offsets]
+    kept = np.diff(places) > 0
+    places = np.append(places[:-1][kept], places[-1])
+    inner = pa.ListArray.from_arrays(pa.array(bounds, pa.int32()), sentences.values)
+    return pa.ListArray.from_arrays(pa.array(places, pa.int32()), inner), kept
+
+
+def document_ids(texts: pa.Array) -> pa.Array:
+    """`raybert.tokens.document_id` of each text: fixed_size_binary(16).
+
+    Args:
+        texts: strings without nulls.
+    """
+    _, offset_buffer, data_buffer = texts.buffers()
+    offsets = np.frombuffer(offset_buffer or b"\0\0\0\0", dtype=np.int32)
+    offsets = offsets[texts.offset : texts.offset + len(texts) + 1].tolist()
+    data = memoryview(data_buffer or b"")
+    blake2b = hashlib.blake2b
+    digests = [
+        blake2b(data[begin:end], digest_size=DOCUMENT_ID_BYTES).digest()
+        for begin, end in itertools.pairwise(offsets)
+    ]
+    return pa.array(digests, pa.binary(DOCUMENT_ID_BYTES))
