@@ -154,14 +154,7 @@ def _next_chunk(
     full_P = np.minimum(np.searchsorted(end_P, start_P + rule.limit, side="right"), stop_P)
     if not rule.pairs:
         return full_P
-    # Leave two sentences for a document's end, not one, where both fit into the last chunk.
-    last_P = stop_P - 1
-    orphaning = np.flatnonzero(full_P == last_P)
-    orphaning = orphaning[
-        (full_P[orphaning] - orphaning >= 3) & (full_P[full_P[orphaning] - 1] == stop_P[orphaning])
-    ]
     next_P = full_P.copy()
-    next_P[orphaning] -= 1
     # A short chunk still takes two sentences where they fit: it is to be a pair.
     place_P = (start_P - np.repeat(start_P[stops - sizes], sizes)).astype(np.uint64)
     is_short = draws(key_P + np.uint64(_SHORT), place_P) < np.uint64(rule.short_share * 2.0**64)
@@ -172,6 +165,12 @@ def _next_chunk(
     ).astype(np.int32)
     reach = np.searchsorted(end_P, start_P[short] + target, side="right")
     next_P[short] = np.clip(reach, np.minimum(short + 2, full_P[short]), full_P[short])
+    # Where a document's last sentence would be left alone, take it too or leave it another one.
+    orphaning = np.flatnonzero(next_P == stop_P - 1)
+    stop = stop_P[orphaning]
+    takes_all = full_P[orphaning] == stop
+    leaves_two = (stop - orphaning > 3) & (full_P[stop - 2] == stop)
+    next_P[orphaning] = np.where(takes_all, stop, stop - 1 - leaves_two)
     return next_P
 
 
