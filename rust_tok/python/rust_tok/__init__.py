@@ -3,17 +3,27 @@
 from rust_tok._native import (
     DamagedFileError,
     IdColumn,
+    SentenceColumn,
     Tokenizer,
     TokenizerError,
     UnsupportedError,
+    WordCounts,
     __version__,
+    split_sentences,
+    train_bpe,
+    train_wordpiece,
 )
 
 __all__ = [
     "DamagedFileError",
     "IdColumn",
+    "SentenceColumn",
     "Tokenizer",
     "TokenizerError",
     "UnsupportedError",
+    "WordCounts",
     "__version__",
+    "split_sentences",
+    "train_bpe",
+    "train_wordpiece",
 ]

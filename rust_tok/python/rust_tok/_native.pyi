@@ -1,6 +1,6 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from os import PathLike
-from typing import Any, Protocol, final
+from typing import Any, Literal, Protocol, final
 
 __version__: str
 
@@ -116,3 +116,128 @@ class Tokenizer:
     def id_to_token(self, id: int) -> str | None: ...
     def get_vocab(self) -> dict[str, int]: ...
     def __reduce__(self) -> tuple[Any, tuple[str]]: ...
+
+@final
+class WordCounts:
+    """How often each word stands in a corpus, in 64 bits: what training needs of it.
+
+    `kind` says how texts fall into words: "wordpiece" (BERT's normalizer and pre-tokenizer, with
+    `lowercase`) or "bpe" (GPT-2's split, with `add_prefix_space`). Counts of different kinds or
+    settings can't be added. About 40 bytes of memory per distinct word.
+
+    Counts travel as Arrow: `pyarrow.table(counts)` has the columns `word` (string) and `count`
+    (uint64), in an order that depends on the words alone, and the settings in the metadata of its
+    schema; `from_arrow` reads it again.
+
+    Over a cluster: each task counts its texts and gives away `partition(n)`; part *i* of all tasks
+    is merged in one task; training on all merged parts equals training in one process. Words rarer
+    than `min_frequency` belong to that, because it bounds pairs over all words and not words;
+    `prune` drops them on purpose.
+    """
+
+    def __new__(
+        cls,
+        kind: Literal["wordpiece", "bpe"],
+        *,
+        lowercase: bool = True,
+        add_prefix_space: bool = False,
+    ) -> WordCounts: ...
+    def count(
+        self,
+        source: ArrowArray | ArrowStream | Iterable[str],
+        progress: Callable[[str, int, int | None], object] | None = None,
+    ) -> None:
+        """Add the words of a column, or of texts, on all threads; nulls have none.
+
+        `progress(stage, done, wanted)` hears of "count" and texts; what it raises ends the call.
+        """
+
+    def merge(self, other: WordCounts) -> None:
+        """Add the counts of another corpus, or of another part of this one."""
+
+    def partition(self, parts: int) -> list[WordCounts]:
+        """Split by a hash of the word: a word's part is the same in every process."""
+
+    def prune(self, min_count: int) -> WordCounts:
+        """Take words seen less often apart into their characters, each counted as a word.
+
+        The counts that choose an alphabet stay exact; merges that rest on rare words can change.
+        To be called on merged counts, never on a part of them.
+        """
+
+    @staticmethod
+    def from_arrow(counts: ArrowArray | ArrowStream) -> WordCounts:
+        """Read a table or record batch made from counts; refuse other data and settings."""
+
+    def __arrow_c_schema__(self) -> Any: ...
+    def __arrow_c_array__(self, requested_schema: object | None = None) -> tuple[Any, Any]: ...
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> Any: ...
+    @property
+    def kind(self) -> Literal["wordpiece", "bpe"]: ...
+    @property
+    def total(self) -> int:
+        """Number of words, each as often as it was seen."""
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the table in bytes."""
+
+    def __len__(self) -> int:
+        """Number of distinct words."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+
+def train_wordpiece(
+    source: ArrowArray | ArrowStream | Iterable[str] | WordCounts,
+    vocab_size: int = 30522,
+    min_frequency: int = 2,
+    lowercase: bool = True,
+    special_tokens: Sequence[str] | None = None,
+    limit_alphabet: int | None = 1000,
+    progress: Callable[[str, int, int | None], object] | None = None,
+) -> Tokenizer:
+    """Train a BERT tokenizer on texts or word counts.
+
+    The vocabulary is one that the WordPiece trainer of `tokenizers` could have given (it breaks
+    ties by chance), and always the same one. `special_tokens` are BERT's five by default.
+    `progress(stage, done, wanted)` hears of "count" and texts, then of "merge" and tokens; what
+    it raises ends the training, as Ctrl-C does.
+    """
+
+def train_bpe(
+    source: ArrowArray | ArrowStream | Iterable[str] | WordCounts,
+    vocab_size: int = 30522,
+    min_frequency: int = 2,
+    add_prefix_space: bool = False,
+    special_tokens: Sequence[str] | None = None,
+    progress: Callable[[str, int, int | None], object] | None = None,
+) -> Tokenizer:
+    """Train a byte-level BPE tokenizer: the vocabulary and merges that `tokenizers` gives.
+
+    All 256 bytes are in the alphabet. `[CLS]` and `[SEP]`, if special, are put around texts as in
+    BERT; `[MASK]` or `<mask>` takes the blank before it. `progress` as in `train_wordpiece`.
+    """
+
+@final
+class SentenceColumn:
+    """A column of lists of sentences.
+
+    Give it to any Arrow library: `pyarrow.array(sentences)`. The type is `list<string>`, with
+    `large_list` or `large_string` where 32 bits of offset aren't enough.
+    """
+
+    def __arrow_c_schema__(self) -> Any: ...
+    def __arrow_c_array__(self, requested_schema: object | None = None) -> tuple[Any, Any]: ...
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> Any: ...
+    def __len__(self) -> int: ...
+
+def split_sentences(
+    column: ArrowArray | ArrowStream, abbreviations: bool = True
+) -> SentenceColumn:
+    """Split each text of a column into sentences; together they are the text. Nulls stay null.
+
+    Sentences end where UAX 29 (Unicode 17) ends them, with two additions: a line's end inside a
+    paragraph is a blank (a blank line still ends a sentence), and with `abbreviations` a full stop
+    of a title ("Dr. Curie"), of "e.g." and its like, of an initial, or of "No." before a digit
+    ends none.
+    """

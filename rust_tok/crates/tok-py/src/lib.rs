@@ -4,7 +4,11 @@ use pyo3::prelude::*;
 
 mod arrow;
 mod errors;
+mod sentences;
 mod tokenizer;
+mod train;
+mod watch;
+mod word_counts;
 
 #[pymodule]
 mod _native {
@@ -15,7 +19,13 @@ mod _native {
     #[pymodule_export]
     use crate::errors::{DamagedFileError, TokenizerError, UnsupportedError};
     #[pymodule_export]
+    use crate::sentences::{SentenceColumn, split_sentences};
+    #[pymodule_export]
     use crate::tokenizer::Tokenizer;
+    #[pymodule_export]
+    use crate::train::{train_bpe, train_wordpiece};
+    #[pymodule_export]
+    use crate::word_counts::WordCounts;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -17,6 +17,7 @@ pub(crate) enum Buffer {
     U32(Vec<u32>),
     I32(Vec<i32>),
     I64(Vec<i64>),
+    U64(Vec<u64>),
 }
 
 impl Buffer {
@@ -27,11 +28,12 @@ impl Buffer {
             Self::U32(items) => items.as_ptr().cast(),
             Self::I32(items) => items.as_ptr().cast(),
             Self::I64(items) => items.as_ptr().cast(),
+            Self::U64(items) => items.as_ptr().cast(),
         }
     }
 }
 
-/// A column: lists down to numbers.
+/// A column: lists and structs down to numbers and text.
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) format: &'static str,
@@ -40,7 +42,9 @@ pub(crate) struct Node {
     pub(crate) null_count: usize,
     /// Absent ones are null pointers.
     pub(crate) buffers: Vec<Option<Buffer>>,
-    pub(crate) child: Option<Arc<Node>>,
+    pub(crate) children: Vec<Arc<Node>>,
+    /// Keys and values of the type's metadata.
+    pub(crate) metadata: Vec<(&'static str, String)>,
 }
 
 /// What an exported array keeps alive.
@@ -54,6 +58,7 @@ struct ArrayState {
 struct SchemaState {
     _format: CString,
     _name: CString,
+    _metadata: Vec<u8>,
     children: Vec<*mut Schema>,
 }
 
@@ -67,7 +72,7 @@ fn array(node: &Arc<Node>) -> Array {
             .map(|buffer| buffer.as_ref().map_or(ptr::null(), Buffer::pointer))
             .collect(),
         children: node
-            .child
+            .children
             .iter()
             .map(|child| Box::into_raw(Box::new(array(child))))
             .collect(),
@@ -100,12 +105,17 @@ fn schema(node: &Node) -> PyResult<Schema> {
     let (format, name) = (CString::new(node.format)?, CString::new(node.name)?);
     let mut schema = Schema::empty();
     (schema.format, schema.name) = (format.as_ptr(), name.as_ptr());
-    let child = node.child.as_deref().map(self::schema).transpose()?;
+    let metadata = encode_metadata(&node.metadata)?;
+    if !metadata.is_empty() {
+        schema.metadata = metadata.as_ptr().cast();
+    }
+    let children = node.children.iter().map(|child| self::schema(child));
+    let children = children.collect::<PyResult<Vec<Schema>>>()?;
     let mut state = Box::new(SchemaState {
         _format: format,
         _name: name,
-        children: child
-            .into_iter()
+        _metadata: metadata,
+        children: (children.into_iter())
             .map(|child| Box::into_raw(Box::new(child)))
             .collect(),
     });
@@ -115,6 +125,19 @@ fn schema(node: &Node) -> PyResult<Schema> {
     schema.release = Some(release_schema);
     schema.private_data = Box::into_raw(state).cast();
     Ok(schema)
+}
+
+/// The number of entries, then length and bytes of each key and value.
+fn encode_metadata(entries: &[(&str, String)]) -> PyResult<Vec<u8>> {
+    let mut bytes = Vec::new();
+    if !entries.is_empty() {
+        bytes.extend(i32::try_from(entries.len())?.to_ne_bytes());
+    }
+    for text in entries.iter().flat_map(|(key, value)| [*key, value]) {
+        bytes.extend(i32::try_from(text.len())?.to_ne_bytes());
+        bytes.extend(text.as_bytes());
+    }
+    Ok(bytes)
 }
 
 unsafe extern "C" fn release_schema(schema: *mut Schema) {

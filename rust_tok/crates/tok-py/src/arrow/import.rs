@@ -12,7 +12,7 @@ use crate::errors;
 
 /// How the text of a column lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Layout {
+pub(super) enum Layout {
     /// `string`: offsets of 32 bits.
     Small,
     /// `large_string`: offsets of 64 bits.
@@ -53,29 +53,7 @@ pub(crate) struct Outer {
 impl Column {
     /// Takes over what the object's Arrow interface gives.
     pub(crate) fn import(object: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let (schema, chunks) = if object.hasattr("__arrow_c_array__")? {
-            let pair = object.call_method0("__arrow_c_array__")?;
-            let schema: Schema = ffi::take(&pair.get_item(0)?)?;
-            let array: Array = ffi::take(&pair.get_item(1)?)?;
-            (schema, vec![array])
-        } else if object.hasattr("__arrow_c_stream__")? {
-            let mut stream: Stream = ffi::take(&object.call_method0("__arrow_c_stream__")?)?;
-            let schema = stream.schema()?;
-            let mut chunks = Vec::new();
-            while let Some(chunk) = stream.next()? {
-                chunks.push(chunk);
-            }
-            (schema, chunks)
-        } else {
-            return Err(PyTypeError::new_err(format!(
-                "a column with the Arrow interface (__arrow_c_array__ or __arrow_c_stream__) is \
-                 needed, not {}; a list of str goes to encode_batch",
-                object.get_type().name()?
-            )));
-        };
-        if schema.release.is_none() || chunks.iter().any(|chunk| chunk.release.is_none()) {
-            return Err(errors::argument("the Arrow struct was already taken"));
-        }
+        let (schema, chunks) = take_chunks(object)?;
         let (layout, nesting) = parse(&schema)?;
         Ok(Self {
             layout,
@@ -133,6 +111,39 @@ impl Column {
     }
 }
 
+/// Whether the object has the Arrow interface.
+pub(crate) fn is_arrow(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    Ok(object.hasattr("__arrow_c_array__")? || object.hasattr("__arrow_c_stream__")?)
+}
+
+/// Takes over what the object's Arrow interface gives: a type and the chunks of it.
+pub(super) fn take_chunks(object: &Bound<'_, PyAny>) -> PyResult<(Schema, Vec<Array>)> {
+    let (schema, chunks) = if object.hasattr("__arrow_c_array__")? {
+        let pair = object.call_method0("__arrow_c_array__")?;
+        let schema: Schema = ffi::take(&pair.get_item(0)?)?;
+        let array: Array = ffi::take(&pair.get_item(1)?)?;
+        (schema, vec![array])
+    } else if object.hasattr("__arrow_c_stream__")? {
+        let mut stream: Stream = ffi::take(&object.call_method0("__arrow_c_stream__")?)?;
+        let schema = stream.schema()?;
+        let mut chunks = Vec::new();
+        while let Some(chunk) = stream.next()? {
+            chunks.push(chunk);
+        }
+        (schema, chunks)
+    } else {
+        return Err(PyTypeError::new_err(format!(
+            "a column with the Arrow interface (__arrow_c_array__ or __arrow_c_stream__) is \
+             needed, not {}; a list of str goes to encode_batch",
+            object.get_type().name()?
+        )));
+    };
+    if schema.release.is_none() || chunks.iter().any(|chunk| chunk.release.is_none()) {
+        return Err(errors::argument("the Arrow struct was already taken"));
+    }
+    Ok((schema, chunks))
+}
+
 /// The type of a column, or its refusal by name.
 fn parse(schema: &Schema) -> PyResult<(Layout, Nesting)> {
     if !schema.dictionary.is_null() {
@@ -141,13 +152,6 @@ fn parse(schema: &Schema) -> PyResult<(Layout, Nesting)> {
         ));
     }
     let format = format(schema)?;
-    let layout = |format: &str| match format {
-        "u" => Some(Layout::Small),
-        "U" => Some(Layout::Large),
-        "vu" => Some(Layout::View),
-        "n" => Some(Layout::Null),
-        _ => None,
-    };
     let nesting = match format {
         "+l" => Nesting::Small,
         "+L" => Nesting::Large,
@@ -175,7 +179,18 @@ fn parse(schema: &Schema) -> PyResult<(Layout, Nesting)> {
     Ok((inner, nesting))
 }
 
-fn format(schema: &Schema) -> PyResult<&str> {
+/// How text of a format lies; `None` for what isn't text.
+pub(super) fn layout(format: &str) -> Option<Layout> {
+    match format {
+        "u" => Some(Layout::Small),
+        "U" => Some(Layout::Large),
+        "vu" => Some(Layout::View),
+        "n" => Some(Layout::Null),
+        _ => None,
+    }
+}
+
+pub(super) fn format(schema: &Schema) -> PyResult<&str> {
     if schema.format.is_null() {
         return Err(errors::argument("an Arrow schema without a format"));
     }
@@ -194,12 +209,12 @@ fn child(array: &Array) -> Option<&Array> {
     unsafe { (*array.children).as_ref() }
 }
 
-fn bounds(number: i64) -> PyResult<usize> {
+pub(super) fn bounds(number: i64) -> PyResult<usize> {
     usize::try_from(number).map_err(|_| errors::argument("a negative length in an Arrow array"))
 }
 
 /// Items `offset..offset + length` of a buffer.
-fn buffer<T: Copy>(array: &Array, number: usize, offset: usize, length: usize) -> PyResult<&[T]> {
+pub(super) fn buffer<T: Copy>(array: &Array, number: usize, offset: usize, length: usize) -> PyResult<&[T]> {
     let pointer = pointer(array, number)?.cast::<T>();
     if length == 0 {
         return Ok(&[]);
@@ -224,13 +239,13 @@ fn pointer(array: &Array, number: usize) -> PyResult<*const std::ffi::c_void> {
 
 /// Which rows are there.
 #[derive(Debug)]
-struct Validity<'a> {
+pub(super) struct Validity<'a> {
     bits: Option<&'a [u8]>,
     offset: usize,
 }
 
 impl<'a> Validity<'a> {
-    fn of(array: &'a Array, offset: usize, length: usize) -> PyResult<Self> {
+    pub(super) fn of(array: &'a Array, offset: usize, length: usize) -> PyResult<Self> {
         let absent = array.null_count == 0 || length == 0 || pointer(array, 0)?.is_null();
         let bits = if absent {
             None
@@ -242,7 +257,7 @@ impl<'a> Validity<'a> {
     }
 
     #[inline]
-    fn is_valid(&self, row: usize) -> bool {
+    pub(super) fn is_valid(&self, row: usize) -> bool {
         let place = self.offset + row;
         self.bits
             .is_none_or(|bits| bits[place / 8] >> (place % 8) & 1 == 1)
@@ -259,7 +274,7 @@ pub(crate) struct Texts<'a> {
 }
 
 #[derive(Debug)]
-struct Part<'a> {
+pub(super) struct Part<'a> {
     validity: Validity<'a>,
     strings: Strings<'a>,
     len: usize,
@@ -274,7 +289,7 @@ enum Strings<'a> {
 }
 
 /// A chunk's rows from `skip` on, `take` of them if it says so.
-fn part(array: &Array, layout: Layout, skip: usize, take: Option<usize>) -> PyResult<Part<'_>> {
+pub(super) fn part(array: &Array, layout: Layout, skip: usize, take: Option<usize>) -> PyResult<Part<'_>> {
     let length = bounds(array.length)?;
     let len = take.unwrap_or(length);
     if skip.checked_add(len).is_none_or(|end| end > length) {
@@ -348,7 +363,7 @@ impl<'a> Part<'a> {
 }
 
 impl<'a> Texts<'a> {
-    fn push(&mut self, part: Part<'a>) {
+    pub(super) fn push(&mut self, part: Part<'a>) {
         self.starts.push(self.len);
         self.len += part.len;
         self.parts.push(part);

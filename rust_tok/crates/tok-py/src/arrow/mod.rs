@@ -1,6 +1,7 @@
 //! Columns in and out by the Arrow PyCapsule interface, without a copy of the text and without
 //! an Arrow library.
 
+pub(crate) mod counts;
 pub(crate) mod export;
 pub(crate) mod ffi;
 pub(crate) mod import;
@@ -81,7 +82,8 @@ impl IdColumn {
             length: ids,
             null_count: 0,
             buffers: vec![None, Some(buffer)],
-            child: None,
+            children: Vec::new(),
+            metadata: Vec::new(),
         };
         let mut node = list(offsets_of(lengths, ids), length, valid, values);
         if let Some(outer) = outer {
@@ -115,7 +117,7 @@ fn offsets_of(lengths: Vec<u32>, num_ids: usize) -> Buffer {
 }
 
 /// A list node; offsets of 64 bits become 32 where they fit.
-fn list(offsets: Buffer, length: usize, valid: Option<Vec<bool>>, child: Node) -> Node {
+pub(crate) fn list(offsets: Buffer, length: usize, valid: Option<Vec<bool>>, child: Node) -> Node {
     let offsets = match offsets {
         Buffer::I64(offsets) if i32::try_from(child.length).is_ok() => {
             Buffer::I32(offsets.iter().map(|&offset| offset as i32).collect())
@@ -140,7 +142,28 @@ fn list(offsets: Buffer, length: usize, valid: Option<Vec<bool>>, child: Node) -
         length,
         null_count,
         buffers: vec![bits, Some(offsets)],
-        child: Some(Arc::new(child)),
+        children: vec![Arc::new(child)],
+        metadata: Vec::new(),
+    }
+}
+
+/// A text node; offsets of 64 bits become 32 where they fit.
+pub(crate) fn text(name: &'static str, offsets: Vec<i64>, bytes: Vec<u8>) -> Node {
+    let length = offsets.len() - 1;
+    let (format, offsets) = if i32::try_from(bytes.len()).is_ok() {
+        let narrow = offsets.iter().map(|&offset| offset as i32).collect();
+        ("u", Buffer::I32(narrow))
+    } else {
+        ("U", Buffer::I64(offsets))
+    };
+    Node {
+        format,
+        name,
+        length,
+        null_count: 0,
+        buffers: vec![None, Some(offsets), Some(Buffer::U8(bytes))],
+        children: Vec::new(),
+        metadata: Vec::new(),
     }
 }
 

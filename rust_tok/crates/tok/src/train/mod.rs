@@ -88,6 +88,14 @@ pub struct Trained {
     pub merges: Vec<(u32, u32)>,
 }
 
+/// Trains what the words were counted for.
+pub fn train(counts: &WordCounts, settings: &TrainSettings, go_on: GoOn<'_>) -> Result<Trained> {
+    match counts.kind() {
+        WordKind::WordPiece { .. } => train_wordpiece(counts, settings, go_on),
+        WordKind::Bpe { .. } => train_bpe(counts, settings, go_on),
+    }
+}
+
 /// Trains a WordPiece vocabulary. Deterministic in the counts; errors: counts of another kind, and a
 /// `vocab_size` that the special tokens and the alphabet alone exceed.
 pub fn train_wordpiece(

@@ -4,8 +4,10 @@
 //! an arena; an entry holds where its word ends and its count (16 bytes); a slot of the open
 //! addressing table holds 32 bits of the word's hash and the number of its entry (8 bytes, at most
 //! three quarters of them used). A word of 9 bytes costs about 40 bytes, where a map of owned
-//! strings costs more than 100. A slot's place is taken from the top bits of the 32 it keeps, so
-//! that growing reads the slots alone and never a word.
+//! strings costs more than 100. A slot's place is taken from the 32 bits that it keeps, so that
+//! growing reads the slots alone and never a word. Those are the low half of the hash; parts and the
+//! stable order go by the high half. With the same bits, a part, or a table written in that order,
+//! would crowd into one end of the next table and make its probing quadratic.
 //!
 //! Words are Zipf distributed, so a small direct-mapped cache stands before the table: a word of up
 //! to 16 bytes is two machine words and a length, compared without touching slots or arena. It is
@@ -23,6 +25,8 @@ const SEEDS: [u64; 3] = [
 const FIRST_SLOTS_LOG2: u32 = 6;
 const CACHE_LOG2: u32 = 12;
 const INLINE: usize = 16;
+/// Words that are sorted at a time.
+const BUCKET_WORDS: usize = 512;
 
 /// A word of at most 16 bytes as two machine words; with the length, one for one.
 #[inline]
@@ -71,7 +75,7 @@ struct Entry {
     count: u64,
 }
 
-/// 32 bits of the hash above the number of the entry plus one; 0 is an empty slot.
+/// Low half of the hash above the number of the entry plus one; 0 is an empty slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Slot(u64);
 
@@ -80,7 +84,7 @@ impl Slot {
 
     #[inline]
     fn new(hash: u64, entry: usize) -> Self {
-        Self(hash & !0xFFFF_FFFF | (entry as u64 + 1))
+        Self(hash << 32 | (entry as u64 + 1))
     }
 
     #[inline]
@@ -90,7 +94,13 @@ impl Slot {
 
     #[inline]
     fn has_hash(self, hash: u64) -> bool {
-        self.0 >> 32 == hash >> 32
+        self.0 >> 32 == hash & 0xFFFF_FFFF
+    }
+
+    /// Where a slot belongs among `2^log2`.
+    #[inline]
+    fn home(self, log2: u32) -> usize {
+        (self.0 >> (64 - log2)) as usize
     }
 }
 
@@ -119,6 +129,11 @@ impl WordTable {
         self.entries.len()
     }
 
+    /// Bytes of all words.
+    pub(crate) fn num_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Heap memory in bytes.
     pub(crate) fn memory(&self) -> usize {
         self.bytes.capacity()
@@ -142,24 +157,54 @@ impl WordTable {
         (0..self.len()).map(|entry| self.get(entry))
     }
 
-    /// The numbers of all entries with the hash of their word, sorted by it: an order that depends
-    /// on the words alone, never on how they came together.
-    pub(crate) fn in_hash_order(&self) -> Vec<(u64, u32)> {
-        use rayon::slice::ParallelSliceMut;
-        let mut order: Vec<(u64, u32)> = self
-            .iter()
-            .enumerate()
-            .map(|(entry, (word, _))| (hash(word), entry as u32))
-            .collect();
-        order.par_sort_unstable_by(|a, b| {
-            (a.0.cmp(&b.0)).then_with(|| self.get(a.1 as usize).0.cmp(self.get(b.1 as usize).0))
-        });
+    /// The count of a word.
+    pub(crate) fn count_of(&self, word: &[u8]) -> Option<u64> {
+        if self.slots.is_empty() {
+            return None;
+        }
+        let hash = hash(word);
+        let mask = self.slots.len() - 1;
+        let mut place = Slot::new(hash, 0).home(self.slots.len().ilog2());
+        while self.slots[place] != Slot::EMPTY {
+            let slot = self.slots[place];
+            if slot.has_hash(hash) && self.get(slot.entry()).0 == word {
+                return Some(self.entries[slot.entry()].count);
+            }
+            place = (place + 1) & mask;
+        }
+        None
+    }
+
+    /// The numbers of all entries in an order that depends on the words alone, never on how they
+    /// came together: by the high half of the hash, then the word.
+    pub(crate) fn in_stable_order(&self) -> Vec<u32> {
+        let num_buckets = (self.len() / BUCKET_WORDS + 1).next_power_of_two();
+        let mut starts = vec![0_usize; num_buckets + 1];
+        for (word, _) in self.iter() {
+            starts[Self::part_of(word, num_buckets) + 1] += 1;
+        }
+        for bucket in 0..num_buckets {
+            starts[bucket + 1] += starts[bucket];
+        }
+        let mut next = starts.clone();
+        let mut order = vec![0; self.len()];
+        for (entry, (word, _)) in self.iter().enumerate() {
+            let place = &mut next[Self::part_of(word, num_buckets)];
+            order[*place] = entry as u32;
+            *place += 1;
+        }
+        for bucket in starts.windows(2) {
+            order[bucket[0]..bucket[1]].sort_by_cached_key(|&entry| {
+                let word = self.get(entry as usize).0;
+                (hash(word) >> 32, word)
+            });
+        }
         order
     }
 
-    /// Which of `parts` parts a word belongs to.
+    /// Which of `parts` parts a word belongs to; at most 2^32.
     pub(crate) fn part_of(word: &[u8], parts: usize) -> usize {
-        (u128::from(hash(word)) * parts as u128 >> 64) as usize
+        ((hash(word) >> 32) * parts as u64 >> 32) as usize
     }
 
     /// Adds to the count of a word, by way of the cache of frequent ones.
@@ -173,8 +218,7 @@ impl WordTable {
         }
         let packed = pack(word);
         let hash = hash_packed(packed, word.len());
-        // The low bits: the table's own places come from the high ones.
-        let place = hash as usize & ((1 << CACHE_LOG2) - 1);
+        let place = (hash >> (64 - CACHE_LOG2)) as usize;
         let cached = self.cache[place];
         let len = word.len() as u32;
         if cached.packed == packed && cached.len == len {
@@ -197,7 +241,7 @@ impl WordTable {
             self.grow()?;
         }
         let mask = self.slots.len() - 1;
-        let mut place = (hash >> (64 - self.slots.len().ilog2())) as usize;
+        let mut place = Slot::new(hash, 0).home(self.slots.len().ilog2());
         loop {
             let slot = self.slots[place];
             if slot == Slot::EMPTY {
@@ -231,7 +275,7 @@ impl WordTable {
         let mut slots = vec![Slot::EMPTY; 1 << log2];
         let mask = slots.len() - 1;
         for &slot in self.slots.iter().filter(|&&slot| slot != Slot::EMPTY) {
-            let mut place = (slot.0 >> (64 - log2)) as usize;
+            let mut place = slot.home(log2);
             while slots[place] != Slot::EMPTY {
                 place = (place + 1) & mask;
             }
@@ -293,6 +337,21 @@ mod tests {
         ) {
             prop_assert_eq!(pack(&a) == pack(&b), a == b);
         }
+    }
+
+    #[test]
+    fn the_stable_order_is_that_of_the_words() {
+        let words: Vec<String> = (0..5_000).map(|number: u32| number.to_string()).collect();
+        let in_order = |words: &mut dyn Iterator<Item = &String>| -> Vec<Vec<u8>> {
+            let mut table = WordTable::default();
+            words.for_each(|word| drop(table.add(word.as_bytes(), 1).unwrap()));
+            let order = table.in_stable_order();
+            order.iter().map(|&entry| table.get(entry as usize).0.to_vec()).collect()
+        };
+        let forward = in_order(&mut words.iter());
+        assert_eq!(in_order(&mut words.iter().rev()), forward);
+        assert_eq!(forward.len(), words.len());
+        assert!(forward.is_sorted_by_key(|word| WordTable::part_of(word, 64)));
     }
 
     #[test]
