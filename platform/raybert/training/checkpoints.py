@@ -27,6 +27,7 @@ from raybert.storage import (
     remove_folder,
     remove_staging,
     verify_folder,
+    write_file,
 )
 from raybert.training.engine import EngineState
 from raybert.training.tensor_files import read_tensors, write_tensors
@@ -217,22 +218,19 @@ class CheckpointStore:
         }
         files = {**snapshot.files, _STATE: json.dumps(state, indent=1, sort_keys=True).encode()}
         try:
+            if location.is_dir() and not (location / MANIFEST).is_file():
+                remove_folder(location)  # the rest of a checkpoint that was not committed
             with committed_folder(location) as staging:
                 for name, content in files.items():
-                    with (staging / name).open_output_stream() as stream:
-                        stream.write(content)
-                for name, tensors in (
-                    (WEIGHTS, snapshot.weights),
-                    (_OPTIMIZER, snapshot.engine.tensors),
-                ):
-                    with (staging / name).open_output_stream() as stream:
-                        write_tensors(stream, tensors)
+                    write_file(staging / name, content)
+                write_tensors(staging / WEIGHTS, snapshot.weights)
+                write_tensors(staging / _OPTIMIZER, snapshot.engine.tensors)
                 if self.lease is not None:
                     self.lease.check()
         except OSError as error:
             raise CheckpointNotWritten(
-                f"the checkpoint of step {snapshot.step} could not be written to {location}: "
-                f"{error}. Earlier checkpoints stand"
+                f"the checkpoint of step {snapshot.step} was not saved: {error}. Earlier "
+                "checkpoints stand"
             ) from error
         try:
             self._retain(snapshot.step)

@@ -102,6 +102,42 @@ def _started(pid: int) -> str:
     return stat.rpartition(")")[2].split()[19]
 
 
+def _holder(file: Location) -> Holder | None:
+    """Who holds the lease in a file; None where there is no such file."""
+    if not file.is_file():
+        return None
+    content = file.read_bytes()
+    try:
+        return Holder(**json.loads(content))
+    except (ValueError, TypeError) as error:
+        raise UserError(
+            f"{file} is no lease ({error}); if nobody writes to this run, delete it"
+        ) from error
+
+
+@dataclass(frozen=True)
+class Permit:
+    """A lease as the processes that work for its holder carry it: picklable, and not renewing.
+
+    Attributes:
+        run: the run's folder.
+        token: of the acquisition that it stands for.
+    """
+
+    run: Location
+    token: str
+
+    def check(self) -> None:
+        """Raises LeaseLost unless the holder still has the lease, by the file."""
+        holder = _holder(self.run / FILE)
+        if holder is None or holder.token != self.token:
+            who = f"process {holder.pid} on {holder.host} has it" if holder else "it is given up"
+            raise LeaseLost(
+                f"{self.run}: the lease that this worker writes under is no longer its job's "
+                f"({who}); it must not write any more"
+            )
+
+
 class Lease:
     """The right to write to a run. Use as a context manager, or `acquire` and `release`.
 
@@ -121,6 +157,10 @@ class Lease:
         self._stopping = threading.Event()
         self._renewer: threading.Thread | None = None
         self._seen: tuple[Holder, float] | None = None
+
+    def permit(self) -> Permit:
+        """For processes that write on behalf of this one."""
+        return Permit(self._run, self._token)
 
     def __enter__(self) -> Lease:
         self.acquire()
@@ -208,15 +248,7 @@ class Lease:
         return holder.is_gone or max(watched_s, age_s) > holder.lifetime_s
 
     def _read(self) -> Holder | None:
-        if not self._file.is_file():
-            return None
-        content = self._file.read_bytes()
-        try:
-            return Holder(**json.loads(content))
-        except (ValueError, TypeError) as error:
-            raise UserError(
-                f"{self._file} is no lease ({error}); if nobody writes to this run, delete it"
-            ) from error
+        return _holder(self._file)
 
     def _write(self) -> None:
         holder = Holder(
