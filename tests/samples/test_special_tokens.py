@@ -1,24 +1,37 @@
 import numpy as np
 import pytest
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
+import rust_tok
 from raybert.errors import UserError
 from raybert.samples import SpecialTokens
 
-
-class Vocabulary:
-    def __init__(self, tokens, special):
-        self.tokens = tokens
-        self.special_tokens = special
-
-    def get_vocab(self):
-        return {token: i for i, token in enumerate(self.tokens)}
-
-
 BERT = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+ROBERTA = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+
+
+def tokenizer_of(model, special):
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = (
+        normalizers.BertNormalizer() if isinstance(model, models.WordPiece) else None
+    )
+    tokenizer.pre_tokenizer = (
+        pre_tokenizers.BertPreTokenizer()
+        if isinstance(model, models.WordPiece)
+        else pre_tokenizers.ByteLevel()
+    )
+    tokenizer.add_special_tokens(special)
+    return rust_tok.Tokenizer.from_json(tokenizer.to_str())
+
+
+def ids(tokens):
+    return {token: i for i, token in enumerate(tokens)}
 
 
 def test_wordpiece():
-    special = SpecialTokens.from_vocabulary(Vocabulary([*BERT, "a", "##b", "c"], BERT))
+    # "Ġ" is a letter of Maltese: the kind of a model isn't told by its tokens.
+    model = models.WordPiece(ids([*BERT, "a", "##b", "Ġa"]), unk_token="[UNK]")
+    special = SpecialTokens.from_tokenizer(tokenizer_of(model, BERT))
     assert (special.pad, special.cls, special.sep, special.mask) == (0, 2, 3, 4)
     assert special.never_masked == (0, 1, 2, 3, 4)
     assert special.replacements.tolist() == [5, 6, 7]
@@ -27,16 +40,21 @@ def test_wordpiece():
 
 
 def test_byte_level_bpe_with_robertas_names():
-    names = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
-    special = SpecialTokens.from_vocabulary(Vocabulary([*names, "Ġa", "b", "Ġ", "c"], names))
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocab = ids([*ROBERTA, *letters, "Ġa", "##"])
+    model = models.BPE(vocab, [("Ġ", "a"), ("#", "#")])
+    special = SpecialTokens.from_tokenizer(tokenizer_of(model, ROBERTA))
     assert (special.cls, special.pad, special.sep, special.mask) == (0, 1, 2, 4)
+    assert special.vocab_size == len(vocab)
     assert special.continuation_V is not None
-    assert np.flatnonzero(special.continuation_V).tolist() == [6, 8]
+    begins = np.flatnonzero(~special.continuation_V).tolist()
+    assert begins == [0, 1, 2, 3, 4, vocab["Ġ"], vocab["Ġa"]]
 
 
 def test_a_tokenizer_without_mask_is_refused():
+    model = models.WordPiece(ids([*BERT[:4], "a"]), unk_token="[UNK]")
     with pytest.raises(UserError, match=r"\[MASK\] or <mask>"):
-        SpecialTokens.from_vocabulary(Vocabulary([*BERT[:4], "a"], BERT[:4]))
+        SpecialTokens.from_tokenizer(tokenizer_of(model, BERT[:4]))
 
 
 def test_the_four_are_never_masked_whatever_is_said():

@@ -69,7 +69,7 @@ class PretrainingSamples:
         self.store = store
         self.settings = settings
         self.split: Split = split
-        self.special_tokens = special_tokens or SpecialTokens.from_vocabulary(
+        self.special_tokens = special_tokens or SpecialTokens.from_tokenizer(
             rust_tok.Tokenizer.from_file(str(store.tokenizer_path))
         )
         self.rule = ChunkRule.of(settings.max_length, settings.next_sentence, settings.short_share)

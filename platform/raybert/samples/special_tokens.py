@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from raybert.errors import UserError
 
-_WORDPIECE_CONTINUATION = "##"
 _BPE_SPACE = "Ġ"
 # BERT's names first, then RoBERTa's.
 _NAMES = {
@@ -22,12 +22,13 @@ _NAMES = {
 }
 
 
-class Vocabulary(Protocol):
+class Tokenizer(Protocol):
     """The part of `rust_tok.Tokenizer` that is read here."""
 
     @property
-    def special_tokens(self) -> Mapping[str, int] | Sequence[str]: ...
+    def special_tokens(self) -> Sequence[str]: ...
     def get_vocab(self) -> dict[str, int]: ...
+    def to_json(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -60,37 +61,29 @@ class SpecialTokens:
             raise ValueError("a vocabulary of special tokens only")
 
     @classmethod
-    def from_vocabulary(cls, vocabulary: Vocabulary) -> SpecialTokens:
+    def from_tokenizer(cls, tokenizer: Tokenizer) -> SpecialTokens:
         """Those of a tokenizer, with BERT's names or RoBERTa's.
 
         Raises:
             UserError: one of the four is missing.
         """
-        ids = vocabulary.get_vocab()
+        ids = tokenizer.get_vocab()
         named: dict[str, int] = {}
         for role, names in _NAMES.items():
             found = next((ids[name] for name in names if name in ids), None)
             if found is None:
                 raise UserError(
-                    f"the tokenizer has no {' or '.join(names)}: samples need it; "
-                    f"train it with this special token"
+                    f"the tokenizer has no {' or '.join(names)}, which samples need: "
+                    "train it with this special token"
                 )
             named[role] = found
-        vocab_size = max(ids.values()) + 1
-        is_bpe = any(token.startswith(_BPE_SPACE) for token in ids)
-        continuation = np.zeros(vocab_size, dtype=bool)
-        for token, number in ids.items():
-            continuation[number] = (
-                not token.startswith(_BPE_SPACE)
-                if is_bpe
-                else token.startswith(_WORDPIECE_CONTINUATION)
-            )
-        special = tuple(ids[token] for token in vocabulary.special_tokens)
+        special = tuple(ids[token] for token in tokenizer.special_tokens)
+        continuation = _continuation(ids, json.loads(tokenizer.to_json())["model"])
         continuation[[*special, *named.values()]] = False
         return cls(
             **named,
             never_masked=special,
-            vocab_size=vocab_size,
+            vocab_size=len(continuation),
             continuation_V=continuation,
         )
 
@@ -105,3 +98,13 @@ class SpecialTokens:
     def replacements(self) -> np.ndarray:
         """int64, the ids that a random token is drawn from."""
         return np.flatnonzero(~self.never_masked_V)
+
+
+def _continuation(ids: Mapping[str, int], model: Mapping[str, Any]) -> np.ndarray:
+    """WordPiece marks what goes on with a word, byte-level BPE the space before one."""
+    continuation = np.zeros(max(ids.values()) + 1, dtype=bool)
+    is_wordpiece = model["type"] == "WordPiece"
+    mark = model["continuing_subword_prefix"] if is_wordpiece else _BPE_SPACE
+    marked = [number for token, number in ids.items() if token.startswith(mark)]
+    continuation[marked] = True
+    return continuation if is_wordpiece else ~continuation
