@@ -16,7 +16,7 @@ BERT = ROOT / "models" / "bert"
 ALLOWED = {
     "errors": set(),
     "storage": {"errors"},
-    "settings": {"errors"},
+    "settings": {"errors", "storage"},
     "tokens": {"errors", "storage", "settings"},
     "tracking": {"errors", "storage", "settings"},
     "cluster": {"errors", "storage", "settings"},

@@ -1,8 +1,8 @@
 """Where a job runs and what it may use there."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from raybert.settings.marks import Section, operational
 
@@ -15,11 +15,13 @@ class ClusterSettings(Section):
         None, "go on with as few as these when nodes are lost; none: num_workers", ge=1
     )
     cpus_per_worker: int = operational(1, "CPUs, and torch threads, of a worker", ge=1)
-    gpus_per_worker: Literal["auto"] | int = operational(
-        "auto", "0 or 1; auto takes one where the cluster has GPUs"
+    gpus_per_worker: Literal["auto"] | Annotated[int, Field(ge=0, le=1)] = operational(
+        "auto", "auto takes one where the cluster has GPUs"
     )
     storage: str | None = operational(
-        None, "folder or bucket that every node sees; relative paths of a job resolve against it"
+        None,
+        "folder or bucket that every node sees; relative paths of a submitted job start there",
+        path=True,
     )
     address: str | None = operational(
         None, "a running cluster's address; none joins RAY_ADDRESS or starts a local one"
@@ -28,10 +30,9 @@ class ClusterSettings(Section):
 
     @model_validator(mode="after")
     def _counts_fit(self) -> "ClusterSettings":
-        if self.gpus_per_worker not in ("auto", 0, 1):
-            raise ValueError(f"gpus_per_worker {self.gpus_per_worker} must be auto, 0 or 1")
         if self.min_workers is not None and self.min_workers > self.num_workers:
             raise ValueError(
-                f"min_workers {self.min_workers} is more than num_workers {self.num_workers}"
+                f"cluster.min_workers {self.min_workers} is more than cluster.num_workers "
+                f"{self.num_workers}"
             )
         return self

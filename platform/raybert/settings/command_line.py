@@ -1,22 +1,36 @@
-"""The door of every job: parses, explains, and turns a person's mistake into one clear message."""
+"""The door of every job: parses, explains, and turns a person's mistake into one clear message.
+
+pydantic-settings' own command line is not used: it takes a glob such as `[ab]*.txt` for JSON, knows
+no line of a YAML file, and ignores a YAML file or a variable that it can't place.
+"""
 
 import argparse
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import yaml
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from raybert.errors import UserError
+from raybert.settings.fields import allowed, choices, is_flag, is_list, leaf_fields, nearest
 from raybert.settings.layers import Given, Layer, merge, read_environment, read_yaml
-from raybert.settings.loading import is_flag, is_list, leaf_fields, load, nearest
-from raybert.settings.marks import role_of
+from raybert.settings.loading import load
+from raybert.settings.marks import IDENTITY, is_path, role_of
+from raybert.settings.mistakes import mistake_behind
 from raybert.settings.paths import resolve_paths
 from raybert.settings.tree import Settings
+from raybert.settings.yaml_text import to_yaml
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+
+_EPILOG = """\
+Where a setting is given twice, the first of these wins: the command line, the environment
+(RAYBERT__SECTION__SETTING=value), the file of --config. "none" unsets a setting.
+Settings marked * are part of a run's identity: another value makes another run, and a folder made
+with the old one is refused. The others are operational: free to change when a run is resumed."""
 
 
 def run_job(
@@ -24,30 +38,43 @@ def run_job(
     *,
     description: str,
     sections: Sequence[str],
+    required: Sequence[str] = (),
     arguments: Sequence[str] | None = None,
 ) -> None:
-    """Parses the command line, calls `main` with the settings and exits the process.
+    """Parses the command line, calls `main` with the settings and exits the process on a mistake.
 
     Args:
         description: what `--help` says first.
         sections: the sections and top fields of the tree that this job uses, shows and accepts.
+        required: settings that have to be given, such as `output`.
 
     Exits with 2 after a person's mistake (message on standard error), with 130 after Ctrl-C.
     """
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        settings = parse(arguments, description=description, sections=sections)
+        settings = parse(
+            sys.argv[1:] if arguments is None else arguments,
+            description=description,
+            sections=sections,
+            required=required,
+        )
         if settings is not None:
             main(settings)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(EXIT_USER_ERROR)
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
+    except Exception as error:
+        message = mistake_behind(error)
+        if message is None:
+            raise
+        print(f"error: {message}", file=sys.stderr)
+        sys.exit(EXIT_USER_ERROR)
 
 
 def parse(
-    arguments: Sequence[str], *, description: str, sections: Sequence[str]
+    arguments: Sequence[str],
+    *,
+    description: str,
+    sections: Sequence[str],
+    required: Sequence[str] = (),
 ) -> Settings | None:
     """The settings, or None after `--print-config` has printed them.
 
@@ -57,71 +84,103 @@ def parse(
     fields = {
         name: field for name, field in leaf_fields(Settings) if name.split(".")[0] in sections
     }
-    parser = _parser(description, fields)
+    parser = _parser(description, fields, required)
     known, rest = parser.parse_known_args(arguments)
-    _refuse_unknown(rest, list(fields))
+    _refuse_unknown(rest, list(fields), sections)
     layers = [read_environment(), _given_options(known, fields)]
     if known.config is not None:
         layers.insert(0, read_yaml(known.config))
-    settings = resolve_paths(load(merge(layers)))
+    settings = resolve_paths(load(merge(layers), sections))
     if known.print_config:
         print(to_yaml(settings, sections), end="")
         return None
+    for name in required:
+        if _value(settings, name) in (None, ()):
+            raise UserError(f"--{name} is needed: {fields[name].description}")
     return settings
 
 
-def to_yaml(settings: Settings, sections: Sequence[str] | None = None) -> str:
-    """The resolved tree, loadable again with `--config`."""
-    include = None if sections is None else set(sections)
-    dumped = settings.model_dump(mode="json", include=include)
-    return yaml.safe_dump(dumped, sort_keys=False, allow_unicode=True)
+def _value(settings: Settings, name: str) -> object:
+    value: object = settings
+    for part in name.split("."):
+        value = getattr(value, part)
+    return value
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        raise UserError(message)
+        raise UserError(message.removeprefix("argument "))
 
 
-def _parser(description: str, fields: dict[str, FieldInfo]) -> argparse.ArgumentParser:
+class _Help(argparse.RawDescriptionHelpFormatter):
+    def __init__(self, prog: str) -> None:
+        width = min(100, shutil.get_terminal_size().columns - 2)
+        super().__init__(prog, max_help_position=30, width=width)
+
+
+def _parser(
+    description: str, fields: dict[str, FieldInfo], required: Sequence[str]
+) -> argparse.ArgumentParser:
     parser = _Parser(
         description=description,
         usage="%(prog)s [--config FILE] [--section.setting VALUE …]",
-        epilog="Precedence: command line > environment (RAYBERT__SECTION__SETTING) > --config. "
-        "A setting marked * is part of a run's identity: changing it makes another run.",
+        epilog=_EPILOG,
+        formatter_class=_Help,
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
     )
     parser.add_argument("--config", metavar="FILE", default=None, help="settings in YAML")
     parser.add_argument(
-        "--print-config", action="store_true", default=False, help="print the resolved settings"
+        "--print-config",
+        action="store_true",
+        default=False,
+        help="print the resolved settings as YAML for --config, and do nothing",
     )
     groups: dict[str, argparse._ArgumentGroup] = {}
     for name, field in fields.items():
-        section = name.split(".")[0] if "." in name else "folders"
-        group = groups.setdefault(section, parser.add_argument_group(section))
-        group.add_argument(f"--{name}", dest=name, help=_help(field), **_shape(field))
+        section = name.split(".")[0] if "." in name else ""
+        if section not in groups:
+            groups[section] = parser.add_argument_group(*_title(section))
+        groups[section].add_argument(
+            f"--{name}", dest=name, help=_help(field, name in required), **_shape(field)
+        )
     return parser
 
 
+def _title(section: str) -> tuple[str, str | None]:
+    if not section:
+        return "folders", None
+    owner = Settings.model_fields[section].annotation
+    assert isinstance(owner, type)
+    assert issubclass(owner, BaseModel)
+    return section, owner.__doc__
+
+
 def _shape(field: FieldInfo) -> dict[str, Any]:
+    metavar = "PATH" if is_path(field) else "TEXT"
     if is_list(field):
-        return {"nargs": "+", "metavar": "VALUE"}
+        return {"nargs": "+", "metavar": metavar, "action": "extend"}
     if is_flag(field):
         return {"nargs": "?", "const": "true", "metavar": "true|false"}
-    return {"metavar": "VALUE"}
+    words = "|".join(choices(field))
+    if "number" in allowed(field):
+        metavar = f"{words}|N" if words else "N"
+    elif words:
+        metavar = words
+    return {"metavar": metavar}
 
 
-def _help(field: FieldInfo) -> str:
-    mark = "*" if role_of(field) == "identity" else ""
-    default = "none" if field.default is None or field.default == () else field.default
-    allowed = _choices(field)
-    text = f"{mark}{field.description}{f' [{allowed}]' if allowed else ''} (default: {default})"
-    return text.replace("%", "%%")
-
-
-def _choices(field: FieldInfo) -> str:
-    values = getattr(field.annotation, "__args__", ())
-    return "|".join(values) if values and all(isinstance(v, str) for v in values) else ""
+def _help(field: FieldInfo, needed: bool) -> str:
+    notes = []
+    if "number (" in (told := allowed(field)):
+        notes.append(told[told.index("number (") + len("number (") :].partition(")")[0])
+    if needed:
+        notes.append("needed")
+    else:
+        default = "none" if field.default in (None, ()) else field.default
+        notes.append(f"default: {str(default).lower() if is_flag(field) else default}")
+    mark = "*" if role_of(field) == IDENTITY else " "
+    return f"{mark} {field.description} ({'; '.join(notes)})".replace("%", "%%")
 
 
 def _given_options(known: argparse.Namespace, fields: dict[str, FieldInfo]) -> Layer:
@@ -132,11 +191,24 @@ def _given_options(known: argparse.Namespace, fields: dict[str, FieldInfo]) -> L
     }
 
 
-def _refuse_unknown(rest: Sequence[str], known: list[str]) -> None:
+def _refuse_unknown(rest: Sequence[str], known: list[str], sections: Sequence[str]) -> None:
     if not rest:
         return
     first = rest[0]
-    if not first.startswith("--"):
-        raise UserError(f"{first!r} stands alone: every value follows its --section.setting")
     name = first.removeprefix("--").split("=")[0]
-    raise UserError(f"{first} is not a setting of this job{nearest(name, known)} (see --help)")
+    if not first.startswith("-"):
+        raise UserError(
+            f"{first!r} stands alone: every value follows the name of its setting, "
+            "--section.setting VALUE"
+        )
+    if name in dict(leaf_fields(Settings)):
+        raise UserError(
+            f"--{name} is a setting of other jobs; this one has: {', '.join(sections)} (see --help)"
+        )
+    inside = [candidate for candidate in known if candidate.startswith(f"{name}.")]
+    hint = (
+        f"; did you mean one of {', '.join(f'--{i}' for i in inside)}?"
+        if inside
+        else nearest(name, known, "--")
+    )
+    raise UserError(f"{first} is not a setting of this job{hint} (see --help)")

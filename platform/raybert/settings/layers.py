@@ -5,7 +5,7 @@ message can point at it. Later layers win: YAML < environment < command line.
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,49 +18,78 @@ ENVIRONMENT_PREFIX = "RAYBERT__"
 
 @dataclass(frozen=True)
 class Given:
-    """A value somebody gave, and where: `small.yaml line 7`, `RAYBERT__…`, `--corpus.paths`."""
+    """A value somebody gave.
+
+    Attributes:
+        value: text from the environment and the command line, anything from YAML.
+        origin: where: `small.yaml line 7`, `RAYBERT__…`, `--corpus.paths`.
+        text: how a single value is written in YAML.
+    """
 
     value: object
     origin: str
+    text: str | None = None
 
 
 Layer = dict[str, Given]
 
 
 def read_yaml(path: str) -> Layer:
-    """The leaves of a YAML mapping of mappings.
+    """The settings of a YAML file: a mapping of mappings.
 
     Raises:
         UserError: no such file, a folder, not YAML (with its line), not a mapping.
     """
     file = Path(path)
-    if not file.is_file():
-        what = "is a folder" if file.is_dir() else "does not exist"
-        raise UserError(f"--config {path}: {what}; a YAML file is needed")
+    if file.is_dir():
+        raise UserError(f"--config {path} is a folder; a YAML file is needed")
     try:
-        node = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        return parse_yaml(file.read_bytes(), path)
+    except OSError as error:
+        raise UserError(f"--config {path} can't be read: {error.strerror}") from error
+
+
+def parse_yaml(content: bytes | str, name: str) -> Layer:
+    """The settings of YAML text; `name` is what messages call it.
+
+    Raises:
+        UserError: not YAML (with its line), not a mapping, a setting given twice.
+    """
+    try:
+        loader = yaml.SafeLoader(content)
+        node = loader.get_single_node()
+        if node is None:
+            return {}
+        if not isinstance(node, yaml.MappingNode):
+            raise UserError(f"{name} line {node.start_mark.line + 1}: not a mapping of settings")
+        layer: Layer = {}
+        _collect(loader, node, name, "", layer)
+        return layer
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
+        mark = error.problem_mark or error.context_mark
         where = f" line {mark.line + 1}" if mark else ""
-        raise UserError(f"{path}{where}: not YAML: {error.problem}") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 at byte {error.start}") from error
-    if node is None:
-        return {}
-    if not isinstance(node, yaml.MappingNode):
-        raise UserError(f"{path} line {node.start_mark.line + 1}: a mapping of settings is needed")
-    return dict(_leaves(node, path, ""))
+        raise UserError(f"{name}{where}: not YAML: {error.problem}") from error
+    except yaml.YAMLError as error:  # bytes that are no text
+        raise UserError(f"{name}: not YAML: {' '.join(str(error).split())}") from error
 
 
-def _leaves(node: yaml.MappingNode, path: str, prefix: str) -> Iterable[tuple[str, Given]]:
-    construct = yaml.SafeLoader("").construct_object
+def _collect(
+    loader: yaml.SafeLoader, node: yaml.MappingNode, name: str, prefix: str, layer: Layer
+) -> None:
+    loader.flatten_mapping(node)
+    seen: dict[Hashable, int] = {}
     for key_node, value_node in node.value:
-        name = f"{prefix}{key_node.value}"
-        if isinstance(value_node, yaml.MappingNode) and value_node.value:
-            yield from _leaves(value_node, path, f"{name}.")
+        line = key_node.start_mark.line + 1
+        setting = f"{prefix}{key_node.value}"
+        if setting in seen:
+            raise UserError(f"{name} line {line}: {setting} stands in line {seen[setting]} already")
+        seen[setting] = line
+        if isinstance(value_node, yaml.MappingNode):
+            _collect(loader, value_node, name, f"{setting}.", layer)
         else:
-            origin = f"{path} line {key_node.start_mark.line + 1}"
-            yield name, Given(construct(value_node, deep=True), origin)
+            value = loader.construct_object(value_node, deep=True)
+            text = value_node.value if isinstance(value_node, yaml.ScalarNode) else None
+            layer[setting] = Given(value, f"{name} line {line}", text)
 
 
 def read_environment(environment: Mapping[str, str] = os.environ) -> Layer:
@@ -75,24 +104,3 @@ def read_environment(environment: Mapping[str, str] = os.environ) -> Layer:
 def merge(layers: Iterable[Layer]) -> Layer:
     """One layer; the later one wins, leaf by leaf."""
     return {name: given for layer in layers for name, given in layer.items()}
-
-
-def nest(layer: Layer) -> dict[str, object]:
-    """Dotted names to nested dictionaries.
-
-    Raises:
-        UserError: a name is used as a value and as a section.
-    """
-    tree: dict[str, object] = {}
-    for name, given in layer.items():
-        *sections, leaf = name.split(".")
-        branch = tree
-        for section in sections:
-            inner = branch.setdefault(section, {})
-            if not isinstance(inner, dict):
-                raise UserError(f"{given.origin}: {section} is a value, not a section")
-            branch = inner
-        if isinstance(branch.get(leaf), dict):
-            raise UserError(f"{given.origin}: {name} is a section, not a value")
-        branch[leaf] = given.value
-    return tree

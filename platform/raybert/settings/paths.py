@@ -1,25 +1,21 @@
-"""Relative paths under a Ray job.
+"""Relative paths become absolute at the door, so that they mean the same in every process.
 
-A submitted job runs in a package cache that changes with every edited line, so relative data and
-output paths resolve against `cluster.storage` there; elsewhere they stay as they are.
+They start in the working directory. A submitted job's working directory is a package cache that
+changes with every edited line, so there they start in `cluster.storage`, and are refused without.
 """
 
 import os
 from collections.abc import Mapping
-from pathlib import PurePosixPath
+from pathlib import Path
 
 from raybert.errors import UserError
+from raybert.settings.fields import is_list, leaf_fields
+from raybert.settings.marks import flatten, is_path
 from raybert.settings.tree import Settings
 
 # The job supervisor sets this for the entrypoint (ray/dashboard/modules/job/job_supervisor.py).
 _JOB_MARK = "RAY_JOB_CONFIG_JSON_ENV_VAR"
-_PATHS = (
-    (None, "tokens"),
-    (None, "run"),
-    (None, "output"),
-    ("tokenizer", "path"),
-    ("model", "init_from"),
-)
+_STORAGE = "cluster.storage"
 
 
 def in_submitted_job(environment: Mapping[str, str] = os.environ) -> bool:
@@ -27,35 +23,51 @@ def in_submitted_job(environment: Mapping[str, str] = os.environ) -> bool:
     return _JOB_MARK in environment
 
 
-def _is_relative(path: str) -> bool:
-    return "://" not in path and not PurePosixPath(path).is_absolute() and path[:1] != "~"
-
-
 def resolve_paths(settings: Settings, environment: Mapping[str, str] = os.environ) -> Settings:
-    """Settings whose relative paths are joined to `cluster.storage` under a submitted job.
+    """Settings with all paths absolute.
 
     Raises:
-        UserError: a relative path in a submitted job without `cluster.storage`.
+        UserError: a relative path in a submitted job without `cluster.storage`, or a
+            `cluster.storage` that is itself relative there or can't be opened.
     """
-    if not in_submitted_job(environment):
-        return settings
-    storage = settings.cluster.storage
+    submitted = in_submitted_job(environment)
+    values = {name: value for name, value, _ in flatten(settings)}
+    storage = values[_STORAGE]
+    tree = settings.model_dump()
 
     def resolved(name: str, path: str) -> str:
-        if not _is_relative(path):
+        if "://" in path:
             return path
-        if storage is None:
-            raise UserError(
-                f"{name} is {path!r}, relative, and a submitted job's working directory does not "
-                "last: give an absolute path or a bucket, or set cluster.storage"
-            )
-        return f"{storage.rstrip('/')}/{path}"
+        path = os.path.expanduser(path)  # noqa: PTH111 - leaves the home of nobody as it is
+        if os.path.isabs(path):  # noqa: PTH117 - a Path would drop a trailing slash
+            return path
+        if submitted and name == _STORAGE:
+            raise UserError(f"cluster.storage is {path!r}; in a submitted job it must be absolute")
+        if submitted:
+            return _in_storage(name, path, storage if isinstance(storage, str) else None)
+        return str(Path.cwd() / path)
 
-    tree = settings.model_dump()
-    for section, field in _PATHS:
-        branch = tree if section is None else tree[section]
-        if branch[field] is not None:
-            name = field if section is None else f"{section}.{field}"
-            branch[field] = resolved(name, branch[field])
-    tree["corpus"]["paths"] = tuple(resolved("corpus.paths", p) for p in tree["corpus"]["paths"])
+    for name, field in leaf_fields(Settings):
+        value = values[name]
+        if not is_path(field) or not value:
+            continue
+        *sections, leaf = name.split(".")
+        branch = tree
+        for section in sections:
+            branch = branch[section]
+        if is_list(field):
+            branch[leaf] = tuple(resolved(name, path) for path in branch[leaf])
+        else:
+            branch[leaf] = resolved(name, branch[leaf])
     return Settings.model_validate(tree)
+
+
+def _in_storage(name: str, path: str, storage: str | None) -> str:
+    if storage is None:
+        raise UserError(
+            f"{name} is {path!r}, relative, and a submitted job's working directory does not "
+            "last: give an absolute path or a bucket, or set cluster.storage"
+        )
+    from raybert.storage import Location  # slow to import, and needed only here
+
+    return str(Location(storage) / path)

@@ -1,8 +1,8 @@
 """The optimisation: how many steps, of what, how often saved."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from raybert.settings.marks import Section, identity, operational
 
@@ -16,12 +16,14 @@ class PretrainingSettings(Section):
     seed: int = identity(42, "everything random in a run follows from it", ge=0, lt=1 << 63)
     steps: int = operational(10_000, "optimisation steps in all", ge=1)
     batch_size: int = identity(256, "samples per step, over all workers", ge=1)
-    micro_shards: int | Literal["auto"] = identity(
-        "auto", "parts into which a step's batch is dealt; the most workers that can share a step"
+    micro_shards: Literal["auto"] | Annotated[int, Field(ge=1)] = identity(
+        "auto",
+        "parts into which a step's batch is dealt, each one forward pass; as many workers can "
+        "share a step; auto: 4, doubled until a part has at most max_tokens_per_device",
     )
-    max_tokens_per_device: int = identity(16_384, "most tokens of one forward pass", ge=8)
+    max_tokens_per_device: int = operational(16_384, "most tokens of one forward pass", ge=8)
     learning_rate: float = identity(5e-4, "the highest learning rate, reached after warm-up", gt=0)
-    warmup_steps: int | Literal["auto"] = identity(
+    warmup_steps: Literal["auto"] | Annotated[int, Field(ge=0)] = identity(
         "auto", "steps of linear warm-up; auto is 6 % of the steps of the first launch"
     )
     weight_decay: float = identity(0.01, "AdamW's, not on biases and LayerNorm", ge=0)
@@ -30,7 +32,7 @@ class PretrainingSettings(Section):
     epsilon: float = identity(1e-6, "AdamW's epsilon", gt=0)
     max_grad_norm: float = identity(1.0, "gradients are clipped to this global norm", gt=0)
     precision: Literal["auto", "fp32", "bf16", "fp16"] = identity(
-        "auto", "auto takes bf16 where the device is measured to be fast at it"
+        "auto", "auto takes bf16, or fp16, where the device is fast at it"
     )
     reduction: Literal["canonical", "fast"] = identity(
         "canonical",
@@ -51,37 +53,47 @@ class PretrainingSettings(Section):
     evaluation_samples: int = operational(2048, "held-out samples of an evaluation", ge=0)
     log_every: int = operational(10, "steps between logged metrics", ge=1)
     max_hours: float | None = operational(
-        None, "stop with a checkpoint after so many hours of this launch", gt=0
+        None, "stop with a checkpoint after so many hours of this launch; none: no limit", gt=0
     )
 
     @model_validator(mode="after")
     def _parts_fit(self) -> "PretrainingSettings":
-        shards = self.micro_shards
-        if shards != "auto" and not 1 <= shards <= self.batch_size:
+        shards, warmup = self.micro_shards, self.warmup_steps
+        if shards != "auto" and shards > self.batch_size:
             raise ValueError(
-                f"micro_shards {shards} must lie between 1 and batch_size {self.batch_size}"
+                f"pretraining.micro_shards {shards} is more than pretraining.batch_size "
+                f"{self.batch_size}: each part needs a sample"
             )
-        if self.warmup_steps != "auto" and self.warmup_steps < 0:
-            raise ValueError(f"warmup_steps {self.warmup_steps} must be 0 or more")
+        if warmup != "auto" and warmup > self.steps:
+            raise ValueError(
+                f"pretraining.warmup_steps {warmup} is more than pretraining.steps {self.steps}"
+            )
         return self
 
     def num_micro_shards(self, max_length: int) -> int:
         """K of the canonical reduction: a given number, or the fewest that fit the device.
 
         Raises:
-            ValueError: a given number makes a forward pass of more than `max_tokens_per_device`.
+            ValueError: a forward pass would have more than `max_tokens_per_device`.
         """
+        most = self.max_tokens_per_device
+        if max_length > most:
+            raise ValueError(
+                f"samples.max_length {max_length} is more than pretraining.max_tokens_per_device "
+                f"{most}: not one sample fits a forward pass"
+            )
         if self.micro_shards != "auto":
-            most = -(-self.batch_size // self.micro_shards) * max_length
-            if most > self.max_tokens_per_device:
+            tokens = -(-self.batch_size // self.micro_shards) * max_length
+            if tokens > most:
                 raise ValueError(
-                    f"a micro-shard of {most} tokens (batch_size {self.batch_size} x max_length "
-                    f"{max_length} / micro_shards {self.micro_shards}) is more than "
-                    f"max_tokens_per_device {self.max_tokens_per_device}: raise micro_shards"
+                    f"pretraining.micro_shards {self.micro_shards} makes forward passes of "
+                    f"{tokens} tokens (pretraining.batch_size {self.batch_size} x "
+                    f"samples.max_length {max_length} / micro_shards), more than "
+                    f"pretraining.max_tokens_per_device {most}: take more micro-shards, or auto"
                 )
             return self.micro_shards
         count = MIN_AUTO_MICRO_SHARDS
-        while self.batch_size * max_length > count * self.max_tokens_per_device:
+        while -(-self.batch_size // count) * max_length > most:
             count *= 2
         return min(count, self.batch_size)
 
