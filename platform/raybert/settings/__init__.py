@@ -1,4 +1,9 @@
-"""One frozen settings tree from YAML, environment and command line, without torch and Ray."""
+"""One frozen settings tree from YAML, environment and command line, without torch and Ray.
+
+A new section is a file with a `Section` of `identity` and `operational` fields and a line in
+tree.py; loading, `--help`, messages, paths and identity follow from the fields. What has to agree
+with other sections stands in agreement.py.
+"""
 
 from raybert.settings.cluster import ClusterSettings
 from raybert.settings.corpus import CorpusSettings
