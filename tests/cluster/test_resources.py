@@ -33,3 +33,15 @@ def test_missing_gpus_are_named():
 
 def test_an_autoscaler_may_bring_what_is_missing():
     refuse_unschedulable(WorkerRequest(8, 1), [NodeResources(1)], "the cluster", may_grow=True)
+
+
+def test_workers_get_a_gpu_each_where_there_are_any():
+    asked = WorkerRequest(2, 1, num_gpus="auto")
+    assert asked.settled([NodeResources(4), NodeResources(4)]).bundle == {"CPU": 1}
+    assert asked.settled([NodeResources(4), NodeResources(4, 8)]).bundle == {"CPU": 1, "GPU": 1}
+
+
+def test_an_elastic_job_needs_only_its_fewest_workers():
+    refuse_unschedulable(WorkerRequest(8, 1, min_workers=2), [NodeResources(2)], "here")
+    with pytest.raises(UserError):
+        refuse_unschedulable(WorkerRequest(8, 1, min_workers=3), [NodeResources(2)], "here")

@@ -5,15 +5,6 @@ from raybert.tracking import RunFolder
 from raybert.tracking.environment import describe_launch, new_launch
 
 
-def test_identity_and_settings_are_stored_and_read_back(tmp_path):
-    folder = RunFolder(Location.parse(tmp_path / "run"))
-    assert folder.read_identity() is None
-    folder.write_identity({"model.size": "tiny", "pretraining.seed": 3})
-    folder.write_settings("pretraining:\n  seed: 3\n")
-    assert folder.read_identity() == {"model.size": "tiny", "pretraining.seed": 3}
-    assert (tmp_path / "run" / "settings.yaml").read_text() == "pretraining:\n  seed: 3\n"
-
-
 def test_each_launch_leaves_its_facts(tmp_path):
     folder = RunFolder(Location.parse(tmp_path / "run"))
     for _ in range(2):

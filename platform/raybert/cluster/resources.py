@@ -7,9 +7,12 @@ with the machine, before a local cluster starts; with the nodes of the cluster, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from raybert.errors import UserError
+
+AUTO = "auto"
 
 
 @dataclass(frozen=True)
@@ -22,29 +25,48 @@ class NodeResources:
     def num_workers(self, request: WorkerRequest) -> int:
         """How many of the asked workers fit on this node."""
         by_cpu = int(self.num_cpus // request.num_cpus)
-        by_gpu = int(self.num_gpus // request.num_gpus) if request.num_gpus else by_cpu
+        by_gpu = int(self.num_gpus // request.gpus) if request.gpus else by_cpu
         return min(by_cpu, by_gpu)
 
 
 @dataclass(frozen=True)
 class WorkerRequest:
-    """Workers of one job that run at the same time, each on one node."""
+    """Workers of one job that run at the same time, each on one node.
+
+    Attributes:
+        num_workers: wanted.
+        num_cpus: of each.
+        num_gpus: of each; "auto" until `settled`.
+        min_workers: the fewest that will do; None: all.
+    """
 
     num_workers: int
     num_cpus: int
-    num_gpus: int = 0
+    num_gpus: int | Literal["auto"] = 0
+    min_workers: int | None = None
 
     def __str__(self) -> str:
-        gpus = f" and {self.num_gpus} GPU" if self.num_gpus else ""
+        gpus = f" and {self.gpus} GPU" if self.gpus else ""
         workers = f"{self.num_workers} worker" + ("s" if self.num_workers != 1 else "")
         each = " each" if self.num_workers != 1 else ""
         return f"{workers} with {self.num_cpus} CPU{gpus}{each}"
 
     @property
+    def gpus(self) -> int:
+        """GPUs of each worker, none as long as that isn't settled."""
+        return 0 if self.num_gpus == AUTO else self.num_gpus
+
+    @property
     def bundle(self) -> dict[str, float]:
         """The resources of one worker as Ray names them."""
         cpus: dict[str, float] = {"CPU": self.num_cpus}
-        return cpus | ({"GPU": self.num_gpus} if self.num_gpus else {})
+        return cpus | ({"GPU": self.gpus} if self.gpus else {})
+
+    def settled(self, nodes: Sequence[NodeResources]) -> WorkerRequest:
+        """With a GPU for each worker if that was left open and any node has one."""
+        if self.num_gpus != AUTO:
+            return self
+        return replace(self, num_gpus=int(any(node.num_gpus for node in nodes)))
 
 
 def refuse_unschedulable(
@@ -56,12 +78,12 @@ def refuse_unschedulable(
     could ever satisfy would be refused, which the nodes at hand don't tell.
     """
     fitting = sum(node.num_workers(request) for node in nodes)
-    if fitting >= request.num_workers or may_grow:
+    if fitting >= (request.min_workers or request.num_workers) or may_grow:
         return
     cpus = sum(node.num_cpus for node in nodes)
     gpus = sum(node.num_gpus for node in nodes)
     largest = max((node.num_cpus for node in nodes), default=0)
-    has = f"{cpus:g} CPUs" + (f" and {gpus:g} GPUs" if request.num_gpus or gpus else "")
+    has = f"{cpus:g} CPUs" + (f" and {gpus:g} GPUs" if request.gpus or gpus else "")
     if len(nodes) > 1:
         has += f" on {len(nodes)} nodes (at most {largest:g} CPUs on one)"
     advice = (
@@ -69,7 +91,7 @@ def refuse_unschedulable(
         if fitting
         else "Not one such worker fits: lower --cluster.cpus_per_worker"
     )
-    if request.num_gpus and fitting < request.num_workers:
+    if request.gpus and fitting < request.num_workers:
         advice += ", or set --cluster.gpus_per_worker 0"
     raise UserError(f"{request} were asked for, and {where} has {has}. {advice}.")
 
@@ -106,9 +128,15 @@ def cluster_may_grow() -> bool:
 
 
 def what_is_missing(request: WorkerRequest) -> str | None:
-    """What the cluster lacks at the moment to start `request`, in words; None if nothing."""
-    import ray
+    """What the cluster lacks at the moment to start `request`, in words.
 
+    None when it lacks nothing, or holds what is needed for it already.
+    """
+    import ray
+    from ray.util import placement_group_table
+
+    if not any(group["state"] == "PENDING" for group in placement_group_table().values()):
+        return None
     free = ray.available_resources()
     parts = [
         f"{request.num_workers * each:g} {name} needed, {free.get(name, 0):g} free"

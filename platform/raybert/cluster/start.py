@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 # Unix sockets lie under the cluster's folder and their paths are limited to 107 bytes.
 _FOLDER_PREFIX = "raybert-"
 _JOIN_TIMEOUT_S = 10
+_START_ATTEMPTS = 3
+_SLOW_START = "timed out during startup"
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,15 @@ class RunningCluster:
     dashboard_url: str | None
     started_here: bool
     log_folder: Path | None  # of Ray's own logs, on this machine
+    request: WorkerRequest | None = None  # that was checked, settled
+
+    @property
+    def dashboard_hint(self) -> str | None:
+        """The dashboard's address, with the token that it asks for when it was made just now."""
+        token = environment.authentication().get(environment.AUTH_TOKEN)
+        if self.dashboard_url is None or token is None or not self.started_here:
+            return self.dashboard_url
+        return f"{self.dashboard_url} (token {token})"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -64,14 +75,12 @@ def start(
     import ray
 
     if ray.is_initialized():
-        _check_joined(request)
-        yield _describe(started_here=False)
+        yield _describe(_checked_with_cluster(request), started_here=False)
         return
     if address is not None:
         _join(address)
         try:
-            _check_joined(request)
-            yield _describe(started_here=False)
+            yield _describe(_checked_with_cluster(request), started_here=False)
         finally:
             ray.shutdown()
         return
@@ -79,9 +88,10 @@ def start(
         machine = resources.of_this_machine()
         if num_cpus is not None:
             machine = resources.NodeResources(num_cpus, machine.num_gpus)
+        request = request.settled([machine])
         resources.refuse_unschedulable(request, [machine], "this machine")
-    with _local_cluster(num_cpus, object_store_bytes) as cluster:
-        yield cluster
+    with _local_cluster(num_cpus, object_store_bytes):
+        yield _describe(request, started_here=True)
 
 
 def _join(address: str) -> None:
@@ -110,48 +120,62 @@ def _join(address: str) -> None:
 
 
 @contextlib.contextmanager
-def _local_cluster(
-    num_cpus: int | None, object_store_bytes: int | None
-) -> Iterator[RunningCluster]:
+def _local_cluster(num_cpus: int | None, object_store_bytes: int | None) -> Iterator[None]:
     import ray
 
     folder = tempfile.mkdtemp(prefix=_FOLDER_PREFIX)
     try:
-        ray.init(
-            address="local",
-            num_cpus=num_cpus,
-            object_store_memory=object_store_bytes,
-            # On loopback. Train's state actor and the clean-up of placement groups need it.
-            include_dashboard=True,
-            dashboard_host="127.0.0.1",
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            _node_ip_address="127.0.0.1",
-            _temp_dir=folder,
-        )
-        yield _describe(started_here=True)
+        for attempts_left in reversed(range(_START_ATTEMPTS)):
+            try:
+                _init_local(folder, num_cpus, object_store_bytes)
+                break
+            except Exception as error:
+                # On a busy machine the 30 s that Ray gives its node, not a setting, may not do.
+                if _SLOW_START not in str(error) or not attempts_left:
+                    raise
+                ray.shutdown()
+        yield
     finally:
         ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _check_joined(request: WorkerRequest | None) -> None:
-    if request is not None:
-        resources.refuse_unschedulable(
-            request, resources.of_cluster(), "the cluster", resources.cluster_may_grow()
-        )
+def _init_local(folder: str, num_cpus: int | None, object_store_bytes: int | None) -> None:
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=num_cpus,
+        object_store_memory=object_store_bytes,
+        # On loopback. Train's state actor and the clean-up of placement groups need it.
+        include_dashboard=True,
+        dashboard_host="127.0.0.1",
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        _node_ip_address="127.0.0.1",
+        _temp_dir=folder,
+    )
 
 
-def _describe(started_here: bool) -> RunningCluster:
+def _checked_with_cluster(request: WorkerRequest | None) -> WorkerRequest | None:
+    if request is None:
+        return None
+    nodes = resources.of_cluster()
+    request = request.settled(nodes)
+    resources.refuse_unschedulable(request, nodes, "the cluster", resources.cluster_may_grow())
+    return request
+
+
+def _describe(request: WorkerRequest | None, *, started_here: bool) -> RunningCluster:
     import ray
     from ray._private.worker import global_worker
 
-    context = ray.get_runtime_context()
-    url = global_worker.node.webui_url if global_worker.node else None
-    logs = Path(global_worker.node.get_logs_dir_path()) if global_worker.node else None
+    node = global_worker.node
+    logs = Path(node.get_logs_dir_path()) if node else None
     return RunningCluster(
-        address=context.gcs_address,
-        dashboard_url=f"http://{url}" if url else None,
+        address=ray.get_runtime_context().gcs_address,
+        dashboard_url=f"http://{node.webui_url}" if node and node.webui_url else None,
         started_here=started_here,
         log_folder=logs if logs and logs.is_dir() else None,
+        request=request,
     )

@@ -61,7 +61,13 @@ class Display:
             self.note(text)
 
     def resume(self, history: Sequence[Row]) -> None:
-        self._pace.restart(history[-1].step if history else 0)
+        self.restart(history[-1].step if history else 0)
+
+    def restart(self, step: int) -> None:
+        """Goes on, or back, to where steps are taken from."""
+        self._pace.restart(step)
+        if self._progress:
+            self._progress.update(self._task, completed=step, line="first step")
 
     def log(self, row: Row) -> None:
         self._pace.see(row.step)

@@ -21,13 +21,9 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-import yaml
-
 from raybert.storage import Location, write_file
 from raybert.tracking import metrics_log, tensorboard
 
-SETTINGS = "settings.yaml"
-IDENTITY = "identity.yaml"
 LAUNCHES = "launches.jsonl"
 LOGS = "logs"
 RAY = ".ray"
@@ -91,18 +87,6 @@ class RunFolder:
         folder = self.local / LOGS / launch
         folder.mkdir(parents=True, exist_ok=True)
         return folder
-
-    def write_settings(self, text: str) -> None:
-        """Stores the resolved settings of this launch, as YAML."""
-        write_file(self.location / SETTINGS, text.encode())
-
-    def read_identity(self) -> dict[str, object] | None:
-        """What the run was made with; None for a run that hasn't begun."""
-        file = self.location / IDENTITY
-        return yaml.safe_load(file.read_bytes()) if file.is_file() else None
-
-    def write_identity(self, identity: Mapping[str, object]) -> None:
-        write_file(self.location / IDENTITY, yaml.safe_dump(dict(identity)).encode())
 
     def record_launch(self, facts: Mapping[str, object]) -> None:
         """Adds a line to launches.jsonl."""

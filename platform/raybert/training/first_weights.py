@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import rust_tok
@@ -78,13 +79,24 @@ def build_model(settings: Settings, store: TokenStore) -> BertForPreTraining:
             )
         except ValueError as error:
             raise UserError(f"model.init_from: {error}") from error
-    positions = model.config.max_position_embeddings
-    if settings.samples.max_length > positions:
-        raise UserError(
-            f"samples.max_length {settings.samples.max_length} is more than the {positions} "
-            f"positions of {settings.model.init_from}"
-        )
+    _refuse_short_positions(model.config, settings)
     return model
+
+
+def check_first_weights(settings: Settings, store: TokenStore) -> None:
+    """Looks for the mistakes that `build_model` would find, without building anything.
+
+    Raises:
+        UserError: sizes that don't fit, or a folder to start from that doesn't fit the tokens.
+    """
+    if settings.model.init_from is None:
+        fresh_config(settings, store.vocab_size)
+        return
+    place = weights_folder(settings.model.init_from)
+    with tempfile.TemporaryDirectory(prefix="raybert-init-") as temporary:
+        folder = _local_copy(place, Path(temporary), (_CONFIG, *_TOKENIZERS))
+        _refuse_other_tokens(folder, settings.model.init_from, store)
+        _refuse_short_positions(_read_config(folder), settings)
 
 
 def restore_model(checkpoint: Checkpoint, settings: Settings) -> BertForPreTraining:
@@ -119,13 +131,28 @@ def weights_folder(address: str) -> Location:
     )
 
 
-def _local_copy(place: Location, temporary: Path) -> Path:
+def _local_copy(place: Location, temporary: Path, names: Sequence[str] = _NEEDED) -> Path:
     if place.is_local:
         return place.local_path
     here = set(place.list_files())
-    for name in (name for name in _NEEDED if name in here):
+    for name in (name for name in names if name in here):
         (temporary / name).write_bytes((place / name).read_bytes())
     return temporary
+
+
+def _read_config(folder: Path) -> BertConfig:
+    try:
+        return BertConfig.from_hf_dict(json.loads((folder / _CONFIG).read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise UserError(f"model.init_from: {folder / _CONFIG}: {error}") from error
+
+
+def _refuse_short_positions(config: BertConfig, settings: Settings) -> None:
+    if settings.samples.max_length > config.max_position_embeddings:
+        raise UserError(
+            f"samples.max_length {settings.samples.max_length} is more than the "
+            f"{config.max_position_embeddings} positions of {settings.model.init_from}"
+        )
 
 
 def _refuse_other_tokens(folder: Path, address: str, store: TokenStore) -> None:

@@ -1,7 +1,8 @@
 """Pretraining as a loop over steps: plain Python, alone or as one worker of a group.
 
-    trainer = Trainer(settings, samples, RunFolder(Location.parse("runs/first")), tracker)
+    trainer = Trainer(settings, samples, "runs/first", tracker)
     outcome = trainer.train()
+    trainer.export()
 
 A step is taken, now and then logged, evaluated and saved. Nothing here knows of Ray: workers of a
 Ray Train group each run one `Trainer`, and so does a notebook.
@@ -9,9 +10,11 @@ Ray Train group each run one `Trainer`, and so does a notebook.
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,6 +22,7 @@ import torch
 
 from bert.batch import PackedBatch
 from bert.bert import BertForPreTraining
+from bert.hf import from_hf_tensors
 from raybert.errors import UserError
 from raybert.samples import BatchLoader, PretrainingSamples
 from raybert.settings import Settings
@@ -29,19 +33,25 @@ from raybert.training.checkpoints import (
     Snapshot,
     weights_in_host_memory,
 )
+from raybert.training.device import choose_device
 from raybert.training.engine import Engine
 from raybert.training.evaluation import evaluate
 from raybert.training.export import FOLDER as EXPORT
 from raybert.training.export import huggingface_files, model_card, write_export
 from raybert.training.first_weights import build_model, restore_model
 from raybert.training.group import WorkerGroup
+from raybert.training.lease import Lease
 from raybert.training.objectives import PretrainingObjective
-from raybert.training.precision import PrecisionName
+from raybert.training.precision import PrecisionName, choose_precision
 from raybert.training.report import StepReport
+from raybert.training.run_identity import record, settle, with_pretraining
 from raybert.training.stopping import StopRequest
 from raybert.training.throughput import Meter, measure_peak
 
 _EVALUATION_SEQUENCES = 64
+_PRECISIONS: tuple[PrecisionName, ...] = ("fp32", "bf16", "fp16")
+
+logger = logging.getLogger(__name__)
 
 
 class Tracker(Protocol):
@@ -52,7 +62,9 @@ class Tracker(Protocol):
     def flush(self) -> None: ...
 
 
-class _Permit(Protocol):
+class Permit(Protocol):
+    """The right to write to a run: its lease, or a worker's proof that the driver holds it."""
+
     def check(self) -> None: ...
 
 
@@ -79,47 +91,53 @@ class Trainer:
     Every worker of the group builds one with the same arguments; worker 0 writes.
 
     Args:
-        settings: settled (`run_identity.settle`), as far as it isn't, this does it.
+        settings: the tree; of it model, samples and pretraining.
         samples: to train on.
         run: folder of the run.
         tracker: told of steps on worker 0; None on the others.
-        model: to start with where there is no checkpoint; by default what the settings say.
-        precision: of the passes; resolved (`choose_precision`).
-        device: where to train.
+        model: to start with, or to load the checkpoint's weights into; by default what checkpoint
+            or settings say.
+        device: where to train; by default the GPU if there is one.
         group: the workers; by default torch's process group, or this process alone.
-        permit: asked before a checkpoint is written: the run's lease.
+        permit: asked before anything is written; by default worker 0 takes the run's lease while
+            it trains.
 
     Attributes:
+        settings: with every `auto` settled.
         model: on its device.
         engine: takes the steps.
         first_step: steps that earlier launches took.
 
     Raises:
-        UserError: the run has more steps than asked for, or can't be gone on with.
+        UserError: the run was made with other identity settings, has more steps than asked for, or
+            can't be gone on with.
     """
 
     def __init__(
         self,
         settings: Settings,
         samples: PretrainingSamples,
-        run: Location,
-        tracker: Tracker | None,
+        run: Location | str,
+        tracker: Tracker | None = None,
         *,
         model: BertForPreTraining | None = None,
-        precision: PrecisionName = "fp32",
-        device: torch.device | str = "cpu",
+        device: torch.device | None = None,
         group: WorkerGroup | None = None,
-        permit: _Permit | None = None,
+        permit: Permit | None = None,
     ) -> None:
         self.group = group or WorkerGroup()
-        self._settings = settings
-        self._pretraining = settings.pretraining
         self._samples = samples
         self._tracker = tracker
-        self._device = torch.device(device)
-        self._run = run
+        self._device = device or choose_device()
+        self._run = Location.parse(run)
+        self._lease = Lease(self._run) if permit is None and self.group.rank == 0 else None
+        self.settings = self._settle(settings)
+        self._pretraining = self.settings.pretraining
         self._checkpoints = CheckpointStore(
-            run, self._pretraining.keep_last, self._pretraining.keep_every, permit
+            self._run,
+            self._pretraining.keep_last,
+            self._pretraining.keep_every,
+            permit or self._lease,
         )
         checkpoint = self._choose_checkpoint()
         self.first_step = checkpoint.step if checkpoint else 0
@@ -129,34 +147,59 @@ class Trainer:
                 f"{self._pretraining.steps}"
             )
         self._seconds_before = checkpoint.run()["train_seconds"] if checkpoint else 0.0
-        if checkpoint:
-            model = restore_model(checkpoint, settings)
-        elif model is None:
-            model = build_model(settings, samples.store)
-        self.model = model.to(self._device)
+        self.model = self._first_model(checkpoint, model).to(self._device)
         self.engine = Engine(
             self.model,
-            PretrainingObjective(settings.samples.next_sentence),
+            PretrainingObjective(self.settings.samples.next_sentence),
             self._pretraining,
-            num_micro_shards=self._pretraining.num_micro_shards(settings.samples.max_length),
-            precision=precision,
+            num_micro_shards=self._pretraining.num_micro_shards(self.settings.samples.max_length),
+            precision=self._precision(),
             group=self.group,
         )
         if checkpoint:
             self.engine.restore(checkpoint.engine())
         self._files = huggingface_files(self.model, samples.store.tokenizer_path.read_bytes())
-        self._held_out = _HeldOut.of(settings, samples)
+        self._held_out = _HeldOut.of(self.settings, samples)
         self._scalars: dict[str, float] = {}
+
+    def _settle(self, settings: Settings) -> Settings:
+        """Every worker with the same answers: those of the run, or of worker 0."""
+        settings = settle(settings, self._run, self._samples.store.manifest)
+        place = 0
+        if self.group.rank == 0:
+            choice = choose_precision(settings.pretraining.precision, self._device)
+            logger.info("precision %s: %s", choice.name, choice.reason)
+            place = _PRECISIONS.index(choice.name)
+        place = self._from_worker_0(place)
+        return with_pretraining(settings, {"precision": _PRECISIONS[place]})
+
+    def _precision(self) -> PrecisionName:
+        precision = self._pretraining.precision
+        assert precision != "auto"  # settled
+        return precision
+
+    def _from_worker_0(self, number: int) -> int:
+        shared = torch.tensor(number, device=self._device)
+        self.group.broadcast_(shared)
+        return int(shared.item())
 
     def _choose_checkpoint(self) -> Checkpoint | None:
         """The newest whole checkpoint as worker 0 sees it: all begin at the same step."""
         chosen = self._checkpoints.newest_whole() if self.group.rank == 0 else None
-        step = torch.tensor(-1 if chosen is None else chosen.step, device=self._device)
-        self.group.broadcast_(step)
-        number = int(step.item())
+        number = self._from_worker_0(-1 if chosen is None else chosen.step)
         if self.group.rank == 0 or number < 0:
             return chosen
         return Checkpoint(number, self._checkpoints.location_of(number))
+
+    def _first_model(
+        self, checkpoint: Checkpoint | None, given: BertForPreTraining | None
+    ) -> BertForPreTraining:
+        if checkpoint is None:
+            return given or build_model(self.settings, self._samples.store)
+        if given is None:
+            return restore_model(checkpoint, self.settings)
+        from_hf_tensors(given, checkpoint.weights())
+        return given
 
     def train(
         self,
@@ -174,32 +217,42 @@ class Trainer:
         Returns:
             How it ended; a checkpoint of that step is committed.
         """
-        stop = stop or StopRequest()
-        if self._tracker:
-            self._tracker.resume(self.first_step)
+        with self._lease or contextlib.nullcontext():
+            if self.group.rank == 0:
+                record(self.settings, self._run, self._samples.store.manifest)
+            if self._tracker:
+                self._tracker.resume(self.first_step)
+            try:
+                return self._train(stop or StopRequest(), deadline, on_checkpoint)
+            finally:
+                self._checkpoints.close()
+
+    def _train(
+        self,
+        stop: StopRequest,
+        deadline: float,
+        on_checkpoint: Callable[[int, Mapping[str, float]], None] | None,
+    ) -> Outcome:
         done, reason = self.first_step, None
-        begin, saved = time.monotonic(), self.first_step
-        try:
-            for done in self._steps():
+        begin = time.monotonic()
+        with contextlib.closing(self._steps()) as steps:
+            for done in steps:
                 reason = self._agreed_stop(stop, deadline, done)
                 due = done % self._pretraining.checkpoint_every == 0
                 if due or reason or done == self._pretraining.steps:
                     self._save(done, time.monotonic() - begin)
-                    saved = done
                     if on_checkpoint:
                         on_checkpoint(done, self._scalars)
                 if reason:
                     break
-        finally:
-            self._checkpoints.close()
-        assert saved == done  # the last step is always saved
         stopped = reason if done < self._pretraining.steps else None
         return Outcome(done, self.first_step, stopped, dict(self._scalars))
 
-    def _steps(self) -> Iterator[int]:
+    def _steps(self) -> Generator[int]:
         """Takes step after step, with what is logged of it; yields the steps taken so far."""
         pretraining = self._pretraining
         if self.first_step == pretraining.steps:
+            self._scalars |= self.evaluate()
             return
         peak = measure_peak(self._device, self.engine.precision)
         meter = Meter(self.model.config, peak)
@@ -267,9 +320,8 @@ class Trainer:
             reason = f"max_hours {pretraining.max_hours:g}"
         if self.group.size == 1:
             return reason
-        flag = torch.tensor(int(reason is not None), device=self._device)
-        self.group.broadcast_(flag)
-        return (reason or "worker 0 stops") if flag.item() else None
+        stops = self._from_worker_0(int(reason is not None))
+        return (reason or "worker 0 stops") if stops else None
 
     def _save(self, done: int, seconds: float) -> None:
         state = self.engine.capture()
@@ -294,10 +346,9 @@ class Trainer:
         facts = {
             "steps": f"{self._pretraining.steps:,}",
             "samples per step": f"{self._pretraining.batch_size:,}",
-            "longest sample": f"{self._settings.samples.max_length} tokens",
+            "longest sample": f"{self.settings.samples.max_length} tokens",
         }
-        held_out = self.evaluate() if self.group.size == 1 else self._scalars
-        metrics = {name: value for name, value in held_out.items() if name.startswith("eval/")}
+        metrics = {k: v for k, v in self._scalars.items() if k.startswith("eval/")}
         card = model_card(self._run.name, self.model.config, facts, metrics)
         write_export(place, weights_in_host_memory(self.model), self._files, card)
         return place

@@ -1,42 +1,77 @@
-"""What makes a run this run, settled at its first launch and held against every later one."""
+"""What makes a run this run: settled at its first launch, held against every later one.
+
+`identity.yaml` in the run folder has every identity setting with what `auto` came to, and the
+fingerprints of tokenizer and tokens; `settings.yaml` beside it the settings of the last launch,
+loadable with --config.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
+import yaml
+
 from raybert.settings import Settings
-from raybert.settings.identity import identity_of
-from raybert.storage import Location
+from raybert.settings.identity import identity_of, refuse_other_identity
+from raybert.settings.yaml_text import to_yaml
+from raybert.storage import Location, write_file
 from raybert.tokens import Manifest
 
+SETTINGS = "settings.yaml"
+IDENTITY = "identity.yaml"
+
 _SECTIONS = ("model", "samples", "pretraining")
+_STORED_SECTIONS = ("tokens", "run", *_SECTIONS, "cluster")
 # What `auto` came to at the first launch depends on the steps or the machine of that launch.
 _SETTLED_ONCE = ("micro_shards", "warmup_steps", "precision")
 
 
-def settle(settings: Settings, stored: Mapping[str, Any] | None) -> Settings:
-    """Settings without `auto`, but for the precision, which the device of the workers settles.
+def settle(settings: Settings, run: Location, manifest: Manifest) -> Settings:
+    """Settings without `auto`, as far as a run knows its answers.
 
-    Args:
-        settings: as asked for.
-        stored: identity of an earlier launch of this run, whose answers stand.
+    The answers of the run's first launch stand. Before that only the precision stays `auto`: the
+    device that will train settles it.
+
+    Raises:
+        UserError: the run was made with other identity settings or other tokens; with a diff.
     """
+    stored = _read(run)
     asked = settings.pretraining
-    if stored is not None:
-        known = {name: stored.get(f"pretraining.{name}", "auto") for name in _SETTLED_ONCE}
-        update = {name: known[name] for name in _SETTLED_ONCE if getattr(asked, name) == "auto"}
-    else:
-        fresh = {
+    if stored is None:
+        answers = {
             "micro_shards": asked.num_micro_shards(settings.samples.max_length),
             "warmup_steps": asked.num_warmup_steps(),
         }
-        update = {name: value for name, value in fresh.items() if getattr(asked, name) == "auto"}
-    return settings.model_copy(update={"pretraining": asked.model_copy(update=update)})
+    else:
+        answers = {name: stored.get(f"pretraining.{name}", "auto") for name in _SETTLED_ONCE}
+    settings = with_pretraining(
+        settings, {k: v for k, v in answers.items() if getattr(asked, k) == "auto"}
+    )
+    if stored is not None:
+        refuse_other_identity(run, stored, _identity(settings, manifest))
+    return settings
 
 
-def identity(settings: Settings, manifest: Manifest) -> dict[str, object]:
-    """Every identity setting of pretraining, and fingerprints of tokenizer and tokens."""
+def with_pretraining(settings: Settings, changes: dict[str, Any]) -> Settings:
+    """Settings with some of the pretraining section changed."""
+    pretraining = settings.pretraining.model_copy(update=changes)
+    return settings.model_copy(update={"pretraining": pretraining})
+
+
+def record(settings: Settings, run: Location, manifest: Manifest) -> None:
+    """Writes what `settle` reads, and the settings for people."""
+    if not (run / IDENTITY).is_file():
+        text = yaml.safe_dump(_identity(settings, manifest))
+        write_file(run / IDENTITY, text.encode())
+    write_file(run / SETTINGS, to_yaml(settings, _STORED_SECTIONS).encode())
+
+
+def _read(run: Location) -> dict[str, Any] | None:
+    file = run / IDENTITY
+    return yaml.safe_load(file.read_bytes()) if file.is_file() else None
+
+
+def _identity(settings: Settings, manifest: Manifest) -> dict[str, object]:
     values = {
         f"{section}.{name}": value
         for section in _SECTIONS
