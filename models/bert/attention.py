@@ -13,6 +13,7 @@ Shape suffixes: T tokens, D hidden size, H heads, N sequences of a run, L their 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from typing import Literal, get_args
 
 import torch
@@ -21,9 +22,11 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from bert.batch import Run, SequenceLayout
-from bert.dropout import SiteKey, attention_rows, drop_mask, keep_scale
+from bert.dropout import SiteKey, column_keys, keep_scale, keep_signs, mix_bits_, row_keys
 
 Backend = Literal["auto", "dense", "sdpa"]
+
+_PORTION_SCORES = 1 << 20  # 4 MiB in float32: what one core's share of a cache holds
 
 
 def choose_backend(dropping: bool, training: bool, override: Backend = "auto") -> Backend:
@@ -95,7 +98,7 @@ def sdpa_attention(qkv_TX: Tensor, layout: SequenceLayout, num_heads: int) -> Te
     """Attention without dropout through torch's kernels: (T, 3D) to (T, D)."""
     contexts = []
     for run in layout.runs:
-        q, k, v = _split_heads(qkv_TX[run.tokens], run, num_heads).permute(2, 0, 3, 1, 4)
+        q, k, v = _split_heads(qkv_TX[run.tokens], run, num_heads)
         context_NHLK = F.scaled_dot_product_attention(q, k, v)
         contexts.append(context_NHLK.transpose(1, 2).reshape(-1, qkv_TX.shape[1] // 3))
     return torch.cat(contexts)
@@ -115,46 +118,36 @@ def dense_attention(
     return _DenseAttention.apply(qkv_TX, layout, num_heads, max_length, key, rate)
 
 
-def _split_heads(qkv_RX: Tensor, run: Run, num_heads: int) -> Tensor:
-    """A run's rows as (N, L, 3, H, K), without copying."""
-    return qkv_RX.view(run.num_sequences, run.length, 3, num_heads, -1)
-
-
 class _DenseAttention(torch.autograd.Function):
     """softmax(q kᵀ / √K) with elements dropped, times v, run by run.
 
     Between the passes the probabilities are kept with the dropout mask in their sign (a dropped one
-    is negative): relu reads the kept ones, threshold_backward masks their gradient, and no mask is
-    stored.
-    The softmax's backward needs rowsum(dP * P), which equals rowsum(dO * O) (Dao et al. 2022,
-    "FlashAttention", section B.2): a pass over (T, D) in place of one over the probabilities.
+    is negative): relu reads the kept ones, and no mask is stored. The gradient of the scores is
+    P ∘ (M ∘ dP - δ) with the mask M and δ = rowsum(M ∘ dP ∘ P), which equals rowsum(dO ∘ O) (Dao et
+    al. 2022, "FlashAttention", section B.2): a pass over (T, D) in place of one over the scores.
     """
 
     @staticmethod
     def forward(ctx, qkv_TX, layout, num_heads, max_length, key, rate):
         context_TD = qkv_TX.new_empty(qkv_TX.shape[0], qkv_TX.shape[1] // 3)
         precise = torch.promote_types(qkv_TX.dtype, torch.float32)
-        saved = []
-        for run in layout.runs:
-            q, k, v = _heads(qkv_TX[run.tokens], run, num_heads)
-            scores = _scaled_bmm(q, k.transpose(1, 2), 1 / math.sqrt(q.shape[-1]))
-            signed = torch.softmax(scores, dim=-1, dtype=precise).to(qkv_TX.dtype)
-            if rate > 0:
-                rows = attention_rows(
-                    run.first_sequence,
-                    run.num_sequences,
-                    num_heads,
-                    run.length,
-                    max_length,
-                    qkv_TX.device,
-                )
-                dropped = drop_mask(key, rows, run.length, rate).view(signed.shape)
-                signed = torch.where(dropped, -signed, signed)
-            context = _scaled_bmm(signed.relu() if rate > 0 else signed, v, keep_scale(rate))
-            _join_heads(context_TD[run.tokens], context, run, num_heads)
-            saved.append(signed)
+        bits = _AttentionBits(key, layout, num_heads, max_length) if rate > 0 else None
+        runs, saved = [], []
+        for portion in _portions(layout, num_heads):
+            signs = [None] * len(portion) if bits is None else bits.signs(portion, rate)
+            for run, sign in zip(portion, signs, strict=True):
+                q, k, v = _heads(qkv_TX[run.tokens], run, num_heads)
+                scores = _scaled_bmm(q, k.transpose(1, 2), q.shape[-1] ** -0.5)
+                probs = torch.softmax(scores, dim=-1, dtype=precise)
+                if sign is not None:
+                    probs.copysign_(sign)
+                probs = probs.to(qkv_TX.dtype)
+                kept = probs if sign is None else probs.relu()
+                _join_heads(context_TD[run.tokens], _scaled_bmm(kept, v, keep_scale(rate)), run)
+                saved.append(probs)
+                runs.append(run)
         ctx.save_for_backward(qkv_TX, context_TD, *saved)
-        ctx.layout, ctx.num_heads, ctx.rate = layout, num_heads, rate
+        ctx.runs, ctx.num_heads, ctx.rate = runs, num_heads, rate
         return context_TD
 
     @staticmethod
@@ -162,50 +155,103 @@ class _DenseAttention(torch.autograd.Function):
     def backward(ctx, *grad_outputs):  # pyright: ignore[reportIncompatibleMethodOverride]
         (grad_context_TD,) = grad_outputs
         qkv_TX, context_TD, *saved = ctx.saved_tensors
-        num_heads, rate = ctx.num_heads, ctx.rate
-        scale = 1 / math.sqrt(context_TD.shape[1] // num_heads)
+        num_heads, keep = ctx.num_heads, keep_scale(ctx.rate)
+        scale = (context_TD.shape[1] // num_heads) ** -0.5
         grad_TX = torch.empty_like(qkv_TX)
         products_TD = grad_context_TD * context_TD
         delta_TH = products_TD.view(len(products_TD), num_heads, -1).sum(dim=-1)
-        for run, signed in zip(ctx.layout.runs, saved, strict=True):
+        for run, signed in zip(ctx.runs, saved, strict=True):
             q, k, v = _heads(qkv_TX[run.tokens], run, num_heads)
             grad_out = _as_heads(grad_context_TD[run.tokens], run, num_heads)
-            grad_probs = _scaled_bmm(grad_out, v.transpose(1, 2), keep_scale(rate))
-            if rate > 0:
-                grad_probs = torch.ops.aten.threshold_backward(grad_probs, signed, 0)
-                kept, probs = signed.relu(), signed.abs()
-            else:
-                kept = probs = signed
-            grad_v = _scaled_bmm(kept.transpose(1, 2), grad_out, keep_scale(rate))
-            delta = delta_TH[run.tokens].view(run.num_sequences, run.length, num_heads)
-            grad_probs -= delta.transpose(1, 2).reshape(-1, run.length, 1)
-            grad_scores = grad_probs.mul_(probs)
-            grad_q = _scaled_bmm(grad_scores, k, scale)
-            grad_k = _scaled_bmm(grad_scores.transpose(1, 2), q, scale)
-            split = _split_heads(grad_TX[run.tokens], run, num_heads)
-            for place, grad in enumerate((grad_q, grad_k, grad_v)):
-                split[:, :, place] = grad.view(
-                    run.num_sequences, num_heads, run.length, -1
-                ).transpose(1, 2)
+            kept, probs = (signed.relu(), signed.abs()) if ctx.rate > 0 else (signed, signed)
+            delta = _as_heads(delta_TH[run.tokens], run, num_heads)
+            grad_scores = _scaled_bmm(grad_out, v.transpose(1, 2), keep)
+            grad_scores.mul_(kept).addcmul_(probs, delta, value=-1)
+            grads = (
+                _scaled_bmm(grad_scores, k, scale),
+                _scaled_bmm(grad_scores.transpose(1, 2), q, scale),
+                _scaled_bmm(kept.transpose(1, 2), grad_out, keep),
+            )
+            split = grad_TX[run.tokens].view(run.num_sequences, run.length, 3, num_heads, -1)
+            for place, grad in enumerate(grads):
+                grad = grad.view(run.num_sequences, num_heads, run.length, -1)
+                split[:, :, place] = grad.transpose(1, 2)
         return grad_TX, None, None, None, None, None
+
+
+class _AttentionBits:
+    """The dropout bits of one layer's attention probabilities."""
+
+    def __init__(
+        self, key: SiteKey, layout: SequenceLayout, num_heads: int, max_length: int
+    ) -> None:
+        device = layout.cu_seqlens.device
+        heads_H = torch.arange(num_heads, dtype=torch.int32, device=device)
+        blocks_TH = layout.sequences[:, None] * num_heads + heads_H
+        self._rows_TH = row_keys(key, blocks_TH * max_length + layout.positions[:, None])
+        self._columns_P = column_keys(key, layout.max_length, device)
+        self._num_heads = num_heads
+
+    def signs(self, runs: Sequence[Run], rate: float) -> list[Tensor]:
+        """Per run float32 (N*H, L, L), negative where a probability is dropped.
+
+        The runs' bits are made together, since most of them are small.
+        """
+        shapes = [
+            (run.num_sequences, self._num_heads, run.length, (run.length + 1) // 2) for run in runs
+        ]
+        sums = self._rows_TH.new_empty(sum(map(math.prod, shapes)))
+        parts = sums.split([math.prod(shape) for shape in shapes])
+        for run, shape, part in zip(runs, shapes, parts, strict=True):
+            rows = self._rows_TH[run.tokens].view(run.num_sequences, run.length, -1)
+            columns_P = self._columns_P[: shape[-1]]
+            torch.add(rows.transpose(1, 2).unsqueeze(-1), columns_P, out=part.view(shape))
+        signs = keep_signs(mix_bits_(sums), rate)
+        return [
+            part.view(-1, run.length, 2 * shape[-1])[..., : run.length]
+            for run, shape, part in zip(
+                runs, shapes, signs.split([2 * part.numel() for part in parts]), strict=True
+            )
+        ]
+
+
+def _portions(layout: SequenceLayout, num_heads: int) -> Iterator[list[Run]]:
+    """The runs in portions whose scores stay in the cache, long runs split between sequences."""
+    portion: list[Run] = []
+    num_scores = 0
+    for whole in layout.runs:
+        scores_of_one = num_heads * whole.length**2
+        for run in whole.split(max(1, _PORTION_SCORES // scores_of_one)):
+            if portion and num_scores + run.num_sequences * scores_of_one > _PORTION_SCORES:
+                yield portion
+                portion, num_scores = [], 0
+            portion.append(run)
+            num_scores += run.num_sequences * scores_of_one
+    yield portion
+
+
+def _split_heads(qkv_RX: Tensor, run: Run, num_heads: int) -> Tensor:
+    """A run's rows as (3, N, H, L, K), without copying."""
+    split = qkv_RX.view(run.num_sequences, run.length, 3, num_heads, -1)
+    return split.permute(2, 0, 3, 1, 4)
 
 
 def _heads(qkv_RX: Tensor, run: Run, num_heads: int) -> tuple[Tensor, Tensor, Tensor]:
     """q, k, v of a run as (N*H, L, K): views for one sequence, one copy for several."""
-    q, k, v = _split_heads(qkv_RX, run, num_heads).permute(2, 0, 3, 1, 4).flatten(1, 2)
+    q, k, v = _split_heads(qkv_RX, run, num_heads).flatten(1, 2)
     return q, k, v
 
 
-def _as_heads(values_RD: Tensor, run: Run, num_heads: int) -> Tensor:
-    """A run's rows (N*L, D) as (N*H, L, K)."""
-    split = values_RD.view(run.num_sequences, run.length, num_heads, -1)
+def _as_heads(values_RX: Tensor, run: Run, num_heads: int) -> Tensor:
+    """A run's rows (N*L, H*X) as (N*H, L, X)."""
+    split = values_RX.view(run.num_sequences, run.length, num_heads, -1)
     return split.transpose(1, 2).flatten(0, 1)
 
 
-def _join_heads(out_RD: Tensor, heads: Tensor, run: Run, num_heads: int) -> None:
-    """Write (N*H, L, K) into a run's rows (N*L, D)."""
-    split = out_RD.view(run.num_sequences, run.length, num_heads, -1)
-    split.copy_(heads.view(run.num_sequences, num_heads, run.length, -1).transpose(1, 2))
+def _join_heads(out_RD: Tensor, heads: Tensor, run: Run) -> None:
+    """Write (N*H, L, K) into a run's rows (N*L, H*K)."""
+    heads = heads.view(run.num_sequences, -1, run.length, heads.shape[-1])
+    out_RD.view(run.num_sequences, run.length, *heads.shape[1::2]).copy_(heads.transpose(1, 2))
 
 
 def _scaled_bmm(a: Tensor, b: Tensor, scale: float) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,16 @@ class Run:
     def tokens(self) -> slice:
         """Its rows of a packed (T, ...) tensor."""
         return slice(self.first_token, self.first_token + self.num_sequences * self.length)
+
+    def split(self, max_sequences: int) -> Iterator[Run]:
+        """The run in parts of at most so many sequences."""
+        for start in range(0, self.num_sequences, max_sequences):
+            yield Run(
+                self.first_sequence + start,
+                min(max_sequences, self.num_sequences - start),
+                self.length,
+                self.first_token + start * self.length,
+            )
 
 
 @dataclass(frozen=True)
@@ -73,13 +84,27 @@ class SequenceLayout:
 
     def _find_runs(self) -> Iterator[Run]:
         first_sequence = first_token = 0
-        for i, length in enumerate(self.lengths):
-            if i + 1 < len(self.lengths) and self.lengths[i + 1] == length:
-                continue
-            num_sequences = i + 1 - first_sequence
+        for length, group in groupby(self.lengths):
+            num_sequences = len(list(group))
             yield Run(first_sequence, num_sequences, length, first_token)
-            first_sequence = i + 1
+            first_sequence += num_sequences
             first_token += num_sequences * length
+
+    @cached_property
+    def positions(self) -> Tensor:
+        """Place of each token in its sequence: int32 (T,)."""
+        tokens_T = torch.arange(self.num_tokens, dtype=torch.int32, device=self.cu_seqlens.device)
+        return tokens_T - self.cu_seqlens[self.sequences]
+
+    @cached_property
+    def sequences(self) -> Tensor:
+        """Which sequence each token belongs to: int32 (T,)."""
+        device = self.cu_seqlens.device
+        return torch.repeat_interleave(
+            torch.arange(self.num_sequences, dtype=torch.int32, device=device),
+            self.cu_seqlens.diff(),
+            output_size=self.num_tokens,
+        )
 
     @property
     def first_tokens(self) -> Tensor:

@@ -11,8 +11,8 @@ The hash has three stages, all of them 32-bit integer arithmetic that torch, C a
 2. A row counter and a column-pair counter each become a key: `row = mix32(counter ^ row_key)`,
    `column = mix32(counter ^ column_key)`. mix32 is a bijection, so no two rows share a key.
 3. `mix32(row + column)` is 32 bits for two neighbouring columns: the low half for the even one, the
-   high half for the odd one. An element is dropped where its half, read as a signed 16-bit number,
-   lies below -32768 + round(rate * 65536).
+   high half for the odd one. An element is kept where its half, read as a signed 16-bit number,
+   lies below 32768 - round(rate * 65536).
 
 A row of a hidden state is the token's place in the packed batch. A row of attention probabilities
 is (sequence, head, query), its columns are the keys: which kernel computes them cannot matter.
@@ -69,74 +69,59 @@ class DropoutKey:
         return SiteKey(_signed32(state & 0xFFFFFFFF), _signed32(state >> 32))
 
 
-def threshold(rate: float) -> int:
-    """The signed 16-bit level below which an element is dropped."""
-    return round(rate * _LEVELS) - _LEVELS // 2
-
-
 def keep_scale(rate: float) -> float:
     """The factor of kept elements: 1 / (1 - rate), for the rate as 16 bits can give it."""
     return _LEVELS / (_LEVELS - round(rate * _LEVELS))
 
 
-def drop_mask(key: SiteKey, rows: Tensor, num_columns: int, rate: float) -> Tensor:
-    """Which elements to drop.
-
-    Args:
-        key: the site's keys.
-        rows: int32 row counters, any shape R.
-        num_columns: C.
-        rate: probability of dropping, to 16 bits.
-
-    Returns:
-        bool of shape (*R, C), True where dropped.
-    """
-    num_pairs = (num_columns + 1) // 2
-    pairs_P = torch.arange(num_pairs, dtype=torch.int32, device=rows.device)
-    keys_R = _mix32_(rows ^ key.row_key)
-    keys_P = _mix32_(pairs_P ^ key.column_key)
-    bits_RP = _mix32_(keys_R.unsqueeze(-1) + keys_P)
-    return bits_RP.view(torch.int16)[..., :num_columns] < threshold(rate)
+def row_keys(key: SiteKey, counters: Tensor) -> Tensor:
+    """The keys of rows: int32, of the counters' shape."""
+    return _mix32_(counters ^ key.row_key)
 
 
-def hidden_rows(num_tokens: int, device: torch.device) -> Tensor:
-    """Row counters of a packed hidden state: int32 (T,)."""
-    return torch.arange(num_tokens, dtype=torch.int32, device=device)
+def column_keys(key: SiteKey, num_columns: int, device: torch.device) -> Tensor:
+    """The keys of column pairs: int32 (P,), P = num_columns / 2, rounded up."""
+    pairs_P = torch.arange((num_columns + 1) // 2, dtype=torch.int32, device=device)
+    return _mix32_(pairs_P ^ key.column_key)
 
 
-def attention_rows(
-    first_sequence: int,
-    num_sequences: int,
-    num_heads: int,
-    length: int,
-    max_length: int,
-    device: torch.device,
-) -> Tensor:
-    """Row counters of the attention probabilities of consecutive sequences of one length.
+def mix_bits_(sums_RP: Tensor) -> Tensor:
+    """Sums of row and column keys, int32 (*R, P), to bits, int16 (*R, 2 P), in the same memory."""
+    return _mix32_(sums_RP).view(torch.int16)
 
-    Args:
-        max_length: the model's number of positions; it spaces the sequences' counters, so that they
-            depend on the sequence, head and query alone.
 
-    Returns:
-        int32 (num_sequences, num_heads, length).
-    """
-    first = first_sequence * num_heads
-    blocks = torch.arange(
-        first, first + num_sequences * num_heads, dtype=torch.int32, device=device
-    )
-    queries = torch.arange(length, dtype=torch.int32, device=device)
-    return (blocks.view(num_sequences, num_heads, 1) * max_length) + queries
+def hidden_bits(key: SiteKey, num_rows: int, num_columns: int, device: torch.device) -> Tensor:
+    """The bits of a (R, C) tensor whose rows are counted from 0: int16 (R, C)."""
+    counters_R = torch.arange(num_rows, dtype=torch.int32, device=device)
+    columns_P = column_keys(key, num_columns, device)
+    return mix_bits_(row_keys(key, counters_R)[:, None] + columns_P)[:, :num_columns]
+
+
+# The two readings of bits below stay in float arithmetic: torch's CPU kernels for comparing int16,
+# for where and for masked_fill take several times as long.
+
+
+def keep_mask(bits: Tensor, rate: float) -> Tensor:
+    """float32, 1 where bits keep the element and 0 where they drop it."""
+    return bits.float().neg_().add_(_limit(rate)).clamp_(0, 1)
+
+
+def keep_signs(bits: Tensor, rate: float) -> Tensor:
+    """float32, positive where bits keep the element and negative where they drop it, never 0."""
+    return bits.float().neg_().add_(_limit(rate) - 0.5)
 
 
 def dropout(values_RC: Tensor, key: SiteKey | None, rate: float) -> Tensor:
     """Inverted dropout of a (R, C) tensor whose rows are counted from 0; None leaves it alone."""
     if key is None or rate == 0:
         return values_RC
-    dropped_RC = drop_mask(
-        key, hidden_rows(values_RC.shape[0], values_RC.device), values_RC.shape[1], rate
-    )
-    return values_RC.masked_fill(dropped_RC, 0) * keep_scale(rate)
+    bits_RC = hidden_bits(key, values_RC.shape[0], values_RC.shape[1], values_RC.device)
+    return values_RC * keep_mask(bits_RC, rate).mul_(keep_scale(rate)).to(values_RC.dtype)
+
+
+def _limit(rate: float) -> int:
+    """Bits below it, as signed numbers, keep their element."""
+    return _LEVELS // 2 - round(rate * _LEVELS)
 
 
 def _mix32_(x: Tensor) -> Tensor:

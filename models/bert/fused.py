@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from bert.dropout import SiteKey, drop_mask, hidden_rows, keep_scale
+from bert.dropout import SiteKey, hidden_bits, keep_mask, keep_scale
 
 
 def dropout_add_norm(
@@ -33,21 +33,21 @@ def dropout_add_norm(
 
 
 class _DropoutAddNorm(torch.autograd.Function):
-    """Keeps the sum before the norm and, with dropout, one byte per element."""
+    """Keeps the sum before the norm and, with dropout, two bytes of bits per element."""
 
     @staticmethod
     def forward(ctx, values_TD, residual_TD, weight_D, bias_D, eps, key, rate):
-        dropped_TD = None
+        bits_TD = None
         if rate > 0:
-            num_tokens, hidden_size = values_TD.shape
-            rows = hidden_rows(num_tokens, values_TD.device)
-            dropped_TD = drop_mask(key, rows, hidden_size, rate)
-            values_TD = values_TD.masked_fill(dropped_TD, 0)
-        sum_TD = torch.add(residual_TD, values_TD, alpha=keep_scale(rate))
+            bits_TD = hidden_bits(key, values_TD.shape[0], values_TD.shape[1], values_TD.device)
+            mask_TD = keep_mask(bits_TD, rate)
+            sum_TD = torch.addcmul(residual_TD, values_TD, mask_TD, value=keep_scale(rate))
+        else:
+            sum_TD = residual_TD + values_TD
         normed_TD, mean_T, rstd_T = torch.native_layer_norm(
             sum_TD, weight_D.shape, weight_D, bias_D, eps
         )
-        ctx.save_for_backward(sum_TD, mean_T, rstd_T, weight_D, bias_D, dropped_TD)
+        ctx.save_for_backward(sum_TD, mean_T, rstd_T, weight_D, bias_D, bits_TD)
         ctx.rate, ctx.values_dtype = rate, values_TD.dtype
         return normed_TD
 
@@ -55,13 +55,14 @@ class _DropoutAddNorm(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, *grad_outputs):  # pyright: ignore[reportIncompatibleMethodOverride]
         (grad_TD,) = grad_outputs
-        sum_TD, mean_T, rstd_T, weight_D, bias_D, dropped_TD = ctx.saved_tensors
+        sum_TD, mean_T, rstd_T, weight_D, bias_D, bits_TD = ctx.saved_tensors
         grad_sum_TD, grad_weight_D, grad_bias_D = torch.ops.aten.native_layer_norm_backward(
             grad_TD, sum_TD, weight_D.shape, mean_T, rstd_T, weight_D, bias_D, [True, True, True]
         )
         grad_values_TD = grad_sum_TD
-        if dropped_TD is not None:
-            grad_values_TD = grad_sum_TD.masked_fill(dropped_TD, 0).mul_(keep_scale(ctx.rate))
+        if bits_TD is not None:
+            mask_TD = keep_mask(bits_TD, ctx.rate).mul_(keep_scale(ctx.rate))
+            grad_values_TD = mask_TD.mul_(grad_sum_TD)
         grad_values_TD = grad_values_TD.to(ctx.values_dtype)
         return grad_values_TD, grad_sum_TD, grad_weight_D, grad_bias_D, None, None, None
 

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from bert.batch import IGNORED_LABEL, PackedBatch
 from bert.bert import BertForPreTraining
+from bert.decoder_loss import decoder_cross_entropy
 from bert.dropout import DropoutKey
 
 
@@ -50,8 +51,12 @@ def pretraining_sums(
     if batch.masked_index is None or batch.masked_labels is None:
         raise ValueError("pretraining needs masked_index and masked_labels in the batch")
     hidden_MD, pooled_SD = model.encode(batch, dropout)
-    logits_MV = model.mlm(hidden_MD, model.backbone.embeddings.word.weight)
-    mlm_sum, mlm_correct = cross_entropy_sum(logits_MV, batch.masked_labels)
+    mlm_sum, mlm_correct = decoder_cross_entropy(
+        model.mlm.transform(hidden_MD),
+        model.backbone.embeddings.word.weight,
+        model.mlm.bias,
+        batch.masked_labels,
+    )
     nsp_logits_S2 = model.nsp(pooled_SD)
     if batch.next_sentence_labels is None:
         nsp_sum, nsp_correct = nsp_logits_S2.sum() * 0, mlm_correct.new_zeros(())

@@ -10,7 +10,16 @@ from torch import Tensor
 
 from bert.attention import MultiHeadSelfAttention, choose_backend, dense_attention, sdpa_attention
 from bert.batch import SequenceLayout
-from bert.dropout import DropoutKey, Site, SiteKey, drop_mask, keep_scale
+from bert.dropout import (
+    DropoutKey,
+    Site,
+    SiteKey,
+    column_keys,
+    keep_mask,
+    keep_scale,
+    mix_bits_,
+    row_keys,
+)
 
 HEADS, HEAD_SIZE, MAX_LENGTH = 3, 4, 16
 HIDDEN = HEADS * HEAD_SIZE
@@ -27,14 +36,15 @@ def by_definition(
     for sequence, length in enumerate(lengths):
         heads = []
         for head in range(HEADS):
-            columns = slice(head * HEAD_SIZE, (head + 1) * HEAD_SIZE)
-            q, k, v = (x[:, columns] for x in qkv_TX[start : start + length].chunk(3, dim=1))
+            part = slice(head * HEAD_SIZE, (head + 1) * HEAD_SIZE)
+            q, k, v = (x[:, part] for x in qkv_TX[start : start + length].chunk(3, dim=1))
             probs = torch.softmax(q @ k.T / math.sqrt(HEAD_SIZE), dim=-1)
             if key is not None:
                 first_row = (sequence * HEADS + head) * MAX_LENGTH
                 rows = torch.arange(first_row, first_row + length, dtype=torch.int32)
-                dropped = drop_mask(key, rows, length, rate)
-                probs = torch.where(dropped, 0, probs * keep_scale(rate))
+                columns = column_keys(key, length, rows.device)
+                bits = mix_bits_(row_keys(key, rows)[:, None] + columns)[:, :length]
+                probs = probs * keep_mask(bits, rate) * keep_scale(rate)
             heads.append(probs @ v)
         contexts.append(torch.cat(heads, dim=1))
         start += length
@@ -55,6 +65,19 @@ def test_dense_attention_and_its_gradient_are_the_definition(
     (grad,) = torch.autograd.grad((out * weights).sum(), qkv)
     torch.testing.assert_close(out, expected, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(grad, expected_grad, rtol=1e-4, atol=1e-5)
+
+
+def test_portions_do_not_change_the_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long runs are split between sequences, short ones taken together: same bits and sums."""
+    lengths = [2, 7, 7, 7, 3, 3, 9]
+    qkv = torch.randn(sum(lengths), 3 * HIDDEN)
+    layout = SequenceLayout.of(lengths)
+    outputs = []
+    for num_scores in (1, HEADS * 7 * 7 * 2, 1 << 20):
+        monkeypatch.setattr("bert.attention._PORTION_SCORES", num_scores)
+        outputs.append(dense_attention(qkv, layout, HEADS, MAX_LENGTH, KEY, 0.3))
+    for output in outputs[1:]:
+        torch.testing.assert_close(output, outputs[0], rtol=1e-6, atol=1e-7)
 
 
 @settings(deadline=None, max_examples=25)

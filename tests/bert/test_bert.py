@@ -98,3 +98,18 @@ def test_float64_works(small_config: BertConfig, make_padded: Callable) -> None:
     single = pretraining_sums(model, batch, KEY).mean().item()
     double = pretraining_sums(model.double(), batch, KEY).mean().item()
     assert single == pytest.approx(double, rel=1e-6)
+
+
+def test_bf16_autocast_agrees_with_float32_to_its_precision(
+    small_config: BertConfig, make_padded: Callable
+) -> None:
+    model = BertForPreTraining(small_config)
+    batch = make_padded(small_config, [9, 20, 3, 20]).packed()
+    gradients = []
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            loss = pretraining_sums(model, batch, KEY).mean()
+        gradients.append(torch.autograd.grad(loss, list(model.parameters())))
+    for exact, low in zip(*gradients, strict=True):
+        assert low.dtype == torch.float32
+        assert (exact - low).norm() <= 0.05 * exact.norm() + 1e-4

@@ -10,12 +10,14 @@ from bert.dropout import (
     DropoutKey,
     Site,
     SiteKey,
-    attention_rows,
-    drop_mask,
+    column_keys,
     dropout,
-    hidden_rows,
+    hidden_bits,
+    keep_mask,
     keep_scale,
-    threshold,
+    keep_signs,
+    mix_bits_,
+    row_keys,
 )
 
 KEY = DropoutKey(seed=42, step=7, micro_shard=1)
@@ -23,7 +25,8 @@ CPU = torch.device("cpu")
 
 
 def mask(key: SiteKey, rate: float = 0.1, num_rows: int = 512, num_columns: int = 512) -> Tensor:
-    return drop_mask(key, hidden_rows(num_rows, CPU), num_columns, rate)
+    """True where dropped."""
+    return keep_mask(hidden_bits(key, num_rows, num_columns, CPU), rate) == 0
 
 
 def mix32(x: int) -> int:
@@ -44,7 +47,7 @@ def test_the_hash_is_the_documented_one() -> None:
             bits = mix32((row_key + pair_key) & 0xFFFFFFFF)
             half = bits >> 16 if column % 2 else bits & 0xFFFF
             signed = half - (1 << 16) if half >= 1 << 15 else half
-            expected.append(signed < -32768 + round(0.3 * 65536))
+            expected.append(signed >= 32768 - round(0.3 * 65536))
     assert mask(key, 0.3, 5, 7).flatten().tolist() == expected
 
 
@@ -56,8 +59,13 @@ def test_rate(rate: float) -> None:
 
 
 def test_scale_is_that_of_the_rate_used() -> None:
-    share = (threshold(0.1) + 32768) / 65536
-    assert keep_scale(0.1) == pytest.approx(1 / (1 - share), rel=1e-15)
+    """Over all 2**16 values a half can take, so that the expectation is exact."""
+    every = torch.arange(-(2**15), 2**15).to(torch.int16)
+    for rate in (0.0, 0.1, 1 / 3, 0.9):
+        kept = keep_mask(every, rate)
+        assert kept.double().mean().item() * keep_scale(rate) == pytest.approx(1, rel=1e-12)
+        assert torch.equal(keep_signs(every, rate) > 0, kept == 1)
+        assert torch.equal(keep_signs(every, rate) < 0, kept == 0)
 
 
 def test_rows_and_columns_are_uniform() -> None:
@@ -115,15 +123,9 @@ def test_an_element_does_not_depend_on_the_tensor_around_it() -> None:
     key = KEY.site(2, Site.ATTENTION_PROBS)
     whole = mask(key, 0.1, 64, 64)
     assert torch.equal(mask(key, 0.1, 17, 33), whole[:17, :33])
-    rows = torch.tensor([63, 0, 5], dtype=torch.int32)
-    assert torch.equal(drop_mask(key, rows, 64, 0.1), whole[rows.long()])
-
-
-def test_attention_rows_are_one_number_per_sequence_head_and_query() -> None:
-    together = attention_rows(0, 6, 4, 9, 32, CPU)
-    assert together.unique().numel() == together.numel()
-    assert torch.equal(attention_rows(2, 3, 4, 9, 32, CPU), together[2:5])
-    assert torch.equal(attention_rows(2, 3, 4, 5, 32, CPU), together[2:5, :, :5])
+    rows = row_keys(key, torch.tensor([63, 0, 5], dtype=torch.int32))
+    bits = mix_bits_(rows[:, None] + column_keys(key, 64, CPU))
+    assert torch.equal(keep_mask(bits, 0.1) == 0, whole[[63, 0, 5]])
 
 
 def test_dropout_scales_what_it_keeps_and_its_gradient_uses_the_same_mask() -> None:

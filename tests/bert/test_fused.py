@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from bert.dropout import DropoutKey, Site, drop_mask, hidden_rows, keep_scale
+from bert.dropout import DropoutKey, Site, hidden_bits, keep_mask, keep_scale
 from bert.fused import DropoutAddNorm
 
 KEY = DropoutKey(5, 6, 7).site(1, Site.ATTENTION_OUTPUT)
@@ -17,7 +17,7 @@ def test_dropout_add_norm_is_its_three_parts(rate: float) -> None:
     torch.nn.init.normal_(norm.bias)
     values, residual = torch.randn(2, 13, 24).requires_grad_().unbind()
     inputs = (values, residual, norm.weight, norm.bias)
-    keep = (~drop_mask(KEY, hidden_rows(13, values.device), 24, rate)).float() * keep_scale(rate)
+    keep = keep_mask(hidden_bits(KEY, 13, 24, values.device), rate) * keep_scale(rate)
     expected = F.layer_norm(residual + values * keep, (24,), norm.weight, norm.bias, norm.eps)
     out = norm(values, residual, KEY)
     torch.testing.assert_close(out, expected)

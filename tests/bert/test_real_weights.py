@@ -52,30 +52,8 @@ def test_reaction_fingerprints_guess_masked_tokens() -> None:
         token: i for i, token in enumerate((folder / "vocab.txt").read_text().split("\n"))
     }
     # Esterification of acetic acid with ethanol.
-    reaction = [
-        "C",
-        "C",
-        "(",
-        "=",
-        "O",
-        ")",
-        "O",
-        ".",
-        "C",
-        "C",
-        "O",
-        ">>",
-        "C",
-        "C",
-        "O",
-        "C",
-        "(",
-        "C",
-        ")",
-        "=",
-        "O",
-    ]
-    ids = [vocabulary[token] for token in ("[CLS]", *reaction, "[SEP]")]
+    reaction = ("CC(=O)O.CCO", "CCOC(C)=O")
+    ids = [vocabulary[token] for token in ("[CLS]", *reaction[0], ">>", *reaction[1], "[SEP]")]
     guessed = []
     for place in range(1, len(ids) - 1):
         masked = [*ids[:place], vocabulary["[MASK]"], *ids[place + 1 :]]

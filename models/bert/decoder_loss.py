@@ -1,0 +1,105 @@
+"""Cross-entropy over the vocabulary, with its decoder, as one autograd node.
+
+The (M, V) logits are the largest tensor of a training step. Here they are written once, turned into
+probabilities and then into their own gradient in place; nothing of that size is copied.
+
+Shape suffixes: M masked tokens, D hidden size, V vocabulary, R rows of a block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+_BLOCK_LOGITS = 1 << 24  # 64 MiB in float32
+_ROW_ALIGNMENT = 16  # float32 of a cache line; odd row strides cost a matrix product a third
+
+
+def decoder_cross_entropy(
+    hidden_MD: Tensor, table_VD: Tensor, bias_V: Tensor, labels_M: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Summed cross-entropy of `hidden_MD @ table_VD.T + bias_V` against labels, all of which count.
+
+    Under autocast the products run in its dtype, everything else in float32.
+
+    Returns:
+        The sum, a float32 scalar with gradient, and how many labels have the highest score, an
+        int64 scalar.
+    """
+    return _DecoderCrossEntropy.apply(hidden_MD, table_VD, bias_V, labels_M)
+
+
+class _DecoderCrossEntropy(torch.autograd.Function):
+    """Saves, per block of rows, softmax - onehot: the gradient of the logits."""
+
+    @staticmethod
+    def forward(ctx, hidden_MD, table_VD, bias_V, labels_M):
+        device = hidden_MD.device.type
+        low = torch.is_autocast_enabled(device)
+        dtype = torch.get_autocast_dtype(device) if low else hidden_MD.dtype
+        ctx.dtypes = hidden_MD.dtype, table_VD.dtype, bias_V.dtype
+        hidden_MD, table_VD = hidden_MD.to(dtype), table_VD.to(dtype)
+        needs_gradient = any(ctx.needs_input_grad)
+        loss = torch.zeros((), dtype=torch.promote_types(dtype, torch.float32), device=device)
+        correct = torch.zeros((), dtype=torch.int64, device=device)
+        gradients = []
+        with torch.autocast(device, enabled=False):
+            for rows in _blocks(len(labels_M), len(table_VD)):
+                logits_RV = _logits(hidden_MD[rows], table_VD, bias_V, loss.dtype)
+                labels_R1 = labels_M[rows, None]
+                scores_R1 = logits_RV.gather(1, labels_R1)
+                highest_R1 = logits_RV.amax(dim=1, keepdim=True)
+                probs_RV = torch.softmax(logits_RV, dim=1, out=logits_RV)
+                # The highest probability is 1 / sum(exp(logits - highest)).
+                loss += (highest_R1 - probs_RV.amax(dim=1, keepdim=True).log() - scores_R1).sum()
+                correct += (scores_R1 >= highest_R1).sum()
+                if needs_gradient:
+                    probs_RV.scatter_add_(1, labels_R1, -torch.ones_like(scores_R1))
+                    gradients.append(probs_RV.to(dtype))
+        ctx.save_for_backward(hidden_MD, table_VD, *gradients)
+        ctx.mark_non_differentiable(correct)
+        return loss, correct
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *grad_outputs):  # pyright: ignore[reportIncompatibleMethodOverride]
+        hidden_MD, table_VD, *gradients = ctx.saved_tensors
+        hidden_dtype, table_dtype, bias_dtype = ctx.dtypes
+        scale = grad_outputs[0]
+        vocab_size = len(table_VD)
+        scaled_MD = hidden_MD * scale.to(hidden_MD.dtype)
+        grad_hidden_MD = torch.empty_like(hidden_MD)
+        grad_table_VD = torch.zeros_like(table_VD, dtype=table_dtype)
+        grad_bias_V = torch.zeros(vocab_size, dtype=bias_dtype, device=table_VD.device)
+        for rows, padded in zip(_blocks(len(hidden_MD), vocab_size), gradients, strict=True):
+            grad_RV = padded[:, :vocab_size]
+            torch.mm(grad_RV, table_VD, out=grad_hidden_MD[rows])
+            if table_dtype == table_VD.dtype:
+                grad_table_VD.addmm_(grad_RV.t(), scaled_MD[rows])
+            else:
+                grad_table_VD += grad_RV.t() @ scaled_MD[rows]
+            grad_bias_V += grad_RV.sum(dim=0, dtype=bias_dtype)
+        return (grad_hidden_MD * scale).to(hidden_dtype), grad_table_VD, grad_bias_V * scale, None
+
+
+def _blocks(num_rows: int, vocab_size: int) -> Iterator[slice]:
+    rows_per_block = max(1, _BLOCK_LOGITS // vocab_size)
+    for start in range(0, num_rows, rows_per_block):
+        yield slice(start, min(start + rows_per_block, num_rows))
+
+
+def _logits(hidden_RD: Tensor, table_VD: Tensor, bias_V: Tensor, dtype: torch.dtype) -> Tensor:
+    """(R, V) logits with rows padded to whole cache lines by columns of -inf: no probability."""
+    num_rows, vocab_size = len(hidden_RD), len(table_VD)
+    stride = -(-vocab_size // _ROW_ALIGNMENT) * _ROW_ALIGNMENT
+    logits = torch.empty(num_rows, stride, dtype=dtype, device=hidden_RD.device)
+    logits[:, vocab_size:] = -torch.inf
+    inside_RV = logits[:, :vocab_size]
+    if hidden_RD.dtype == dtype:
+        torch.addmm(bias_V, hidden_RD, table_VD.t(), out=inside_RV)
+    else:
+        torch.add(hidden_RD @ table_VD.t(), bias_V, out=inside_RV)
+    return logits
