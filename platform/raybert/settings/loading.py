@@ -17,7 +17,7 @@ from raybert.settings.fields import (
     leaf_fields,
     nearest,
 )
-from raybert.settings.layers import Given, Layer
+from raybert.settings.layers import Given, Layer, read_environment
 from raybert.settings.tree import Settings
 
 
@@ -45,6 +45,15 @@ def load(layer: Layer, sections: Sequence[str] | None = None) -> Settings:
     if mistakes:
         raise UserError("\n".join(_with_origins(m, layer) for m in mistakes))
     return settings
+
+
+def load_settings() -> Settings:
+    """The defaults and what the environment says: for notebooks and scripts.
+
+    Raises:
+        UserError: see `load`.
+    """
+    return load(read_environment())
 
 
 def _is_section(name: str) -> bool:

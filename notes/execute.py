@@ -1,0 +1,20 @@
+"""Executes every note from top to bottom, as CI does: python notes/execute.py"""
+
+from pathlib import Path
+
+import jupytext
+from nbclient import NotebookClient
+
+TIMEOUT_S = 300
+
+
+def main() -> None:
+    for note in sorted(Path(__file__).parent.glob("*.py")):
+        if note != Path(__file__):
+            notebook = jupytext.read(note)
+            NotebookClient(notebook, timeout=TIMEOUT_S, kernel_name="python3").execute()
+            print(f"{note.name}: {len(notebook.cells)} cells executed")
+
+
+if __name__ == "__main__":
+    main()
