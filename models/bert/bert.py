@@ -20,6 +20,7 @@ from bert.heads import (
     ClassificationHead,
     MaskedLanguageHead,
     NextSentenceHead,
+    RegressionHead,
     TokenClassificationHead,
 )
 from bert.initialization import UndefinedParameters, initialize
@@ -154,7 +155,10 @@ class BertForPreTraining(nn.Module):
 
 
 class BertForSequenceClassification(nn.Module):
-    """One row of logits per sequence; num_labels 1 is a regression. Arguments as BertBackbone."""
+    """One row of logits, or of numbers with problem_type "regression", per sequence.
+
+    Arguments as BertBackbone.
+    """
 
     def __init__(
         self,
@@ -167,9 +171,8 @@ class BertForSequenceClassification(nn.Module):
         super().__init__()
         self.config = config
         with UndefinedParameters():
-            self.head = ClassificationHead(
-                config.hidden_size, config.num_labels, config.head_dropout_prob
-            )
+            head = RegressionHead if config.problem_type == "regression" else ClassificationHead
+            self.head = head(config.hidden_size, config.num_labels, config.head_dropout_prob)
         _start(self, config, seed)
         self.backbone = BertBackbone(
             config,

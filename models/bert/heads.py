@@ -68,11 +68,7 @@ class TokenClassificationHead(ClassificationHead):
 
 
 class RegressionHead(ClassificationHead):
-    """One number per sequence: (S, D) to (S,)."""
+    """Numbers per sequence, one by default: (S, D) to (S, C). As STS-B in Devlin et al. 2018."""
 
-    def __init__(self, hidden_size: int, dropout: float = 0.1) -> None:
-        super().__init__(hidden_size, 1, dropout)
-
-    def forward(self, values_RD: Tensor, dropout_key: SiteKey | None = None) -> Tensor:
-        """(R, D) to (R,)."""
-        return super().forward(values_RD, dropout_key).squeeze(-1)
+    def __init__(self, hidden_size: int, num_targets: int = 1, dropout: float = 0.1) -> None:
+        super().__init__(hidden_size, num_targets, dropout)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -65,7 +66,34 @@ def pretraining_sums(
     return LossSums(mlm_sum, nsp_sum, batch.num_masked, batch.num_pairs, mlm_correct, nsp_correct)
 
 
-def cross_entropy_sum(logits_RC: Tensor, labels_R: Tensor) -> tuple[Tensor, Tensor]:
-    """Summed cross-entropy and the number of right guesses; a label of -100 counts in neither."""
-    loss = F.cross_entropy(logits_RC.float(), labels_R, ignore_index=IGNORED_LABEL, reduction="sum")
+def cross_entropy_sum(
+    logits_RC: Tensor, labels_R: Tensor, class_weights_C: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Summed cross-entropy and the number of right guesses; a label of -100 counts in neither.
+
+    Rows are sequences, or tokens for token classification. With class weights each row's loss is
+    multiplied by its label's.
+    """
+    loss = F.cross_entropy(
+        _precise(logits_RC),
+        labels_R,
+        weight=class_weights_C,
+        ignore_index=IGNORED_LABEL,
+        reduction="sum",
+    )
     return loss, (logits_RC.detach().argmax(dim=-1) == labels_R).sum()
+
+
+def binary_cross_entropy_sum(logits_SC: Tensor, labels_SC: Tensor) -> tuple[Tensor, Tensor]:
+    """Multi-label loss, summed over sequences and labels, and how many labels are right."""
+    loss = F.binary_cross_entropy_with_logits(_precise(logits_SC), labels_SC, reduction="sum")
+    return loss, ((logits_SC.detach() > 0) == (labels_SC > 0.5)).sum()
+
+
+def squared_error_sum(outputs_SC: Tensor, targets: Tensor) -> Tensor:
+    """Regression loss, summed over sequences and targets; targets are (S, C), or (S,) for C = 1."""
+    return F.mse_loss(_precise(outputs_SC), targets.view_as(outputs_SC), reduction="sum")
+
+
+def _precise(values: Tensor) -> Tensor:
+    return values.to(torch.promote_types(values.dtype, torch.float32))

@@ -10,7 +10,12 @@ from torch.nn import functional as F
 from bert.bert import BertForPreTraining
 from bert.config import BertConfig
 from bert.dropout import DropoutKey
-from bert.loss import pretraining_sums
+from bert.loss import (
+    binary_cross_entropy_sum,
+    cross_entropy_sum,
+    pretraining_sums,
+    squared_error_sum,
+)
 
 KEY = DropoutKey(1, 2, 3)
 
@@ -101,3 +106,25 @@ def test_pretraining_needs_masked_tokens(small_config: BertConfig, make_padded: 
     batch = replace(make_padded(small_config, [5]).packed(), masked_index=None, masked_labels=None)
     with pytest.raises(ValueError, match="needs masked_index"):
         pretraining_sums(BertForPreTraining(small_config), batch)
+
+
+def test_finetuning_sums_are_transformers_losses_times_their_counts() -> None:
+    logits, labels = torch.randn(6, 3), torch.tensor([0, 2, -100, 1, 1, 0])
+    loss, correct = cross_entropy_sum(logits, labels)
+    torch.testing.assert_close(loss, F.cross_entropy(logits, labels) * 5)
+    assert correct.item() == sum(
+        int(row.argmax() == label) for row, label in zip(logits, labels, strict=True)
+    )
+    weights = torch.tensor([1.0, 2.0, 4.0])
+    weighted, _ = cross_entropy_sum(logits, labels, weights)
+    each = F.cross_entropy(logits, labels, reduction="none") * weights[labels.clamp(min=0)]
+    torch.testing.assert_close(weighted, each.sum())
+
+    many = torch.tensor([[0.0, 1.0, 1.0]] * 6)
+    loss, correct = binary_cross_entropy_sum(logits, many)
+    torch.testing.assert_close(loss, F.binary_cross_entropy_with_logits(logits, many) * 18)
+    assert correct.item() == ((logits > 0) == many.bool()).sum()
+
+    targets = torch.randn(6)
+    loss = squared_error_sum(logits[:, :1], targets)
+    torch.testing.assert_close(loss, F.mse_loss(logits[:, 0], targets) * 6)

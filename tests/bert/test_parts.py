@@ -108,4 +108,4 @@ def test_small_heads() -> None:
     for head in (ClassificationHead(8, 5, dropout=0.5), TokenClassificationHead(8, 5, dropout=0.5)):
         torch.testing.assert_close(head(values), head.linear(values))
         torch.testing.assert_close(head(values, site), head.linear(dropout(values, site, 0.5)))
-    assert RegressionHead(8)(values).shape == (4,)
+    assert RegressionHead(8)(values).shape == (4, 1)
