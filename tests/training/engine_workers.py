@@ -1,7 +1,7 @@
 """One worker of a group, as a process: `python -m training.engine_workers RANK SIZE FOLDER`.
 
 It trains small models with every number of micro-shards that its group can share, and writes what
-they ended with to FOLDER/RANK.json. With FOLDER/../checkpoint it also goes on from there.
+they ended with to FOLDER/RANK.json. If there is a run beside FOLDER it goes on from its checkpoint, else it saves one.
 """
 
 import json
@@ -25,6 +25,9 @@ MICRO_SHARDS = (1, 2, 3, 4, 5, 6, 7, 8)
 SAVED_AT = 1
 NUM_STEPS = 3
 RESUMED_MICRO_SHARDS = 5
+
+# Torch imports them on the way to some of its own conveniences, several seconds per worker.
+SLOW_MODULES = {"torch._dynamo", "torch._inductor", "sympy", "ray", "transformers"}
 
 
 def build(num_micro_shards: int, reduction: str, seed: int = 1) -> Engine:
@@ -97,6 +100,7 @@ def main(rank: int, size: int, folder: Path) -> None:
         engine = build(RESUMED_MICRO_SHARDS, "canonical")
         train(engine, 0, SAVED_AT)
         save(engine, run)
+    outcomes["modules"] = sorted(SLOW_MODULES & sys.modules.keys())
     (folder / f"{rank}.json").write_text(json.dumps(outcomes))
     dist.destroy_process_group()
 

@@ -89,3 +89,7 @@ def test_resumed_by_another_number_of_workers_ends_with_the_same_bytes(
 def test_worker_zero_gives_its_weights_to_all(outcomes: dict[int, list[dict[str, Any]]]):
     for worker in outcomes[3]:
         assert worker["other seeds"]["weights"] == outcomes[1][0]["canonical 4"]["weights"]
+
+
+def test_a_worker_needs_neither_ray_nor_the_compiler(outcomes: dict[int, list[dict[str, Any]]]):
+    assert outcomes[1][0]["modules"] == []

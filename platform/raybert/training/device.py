@@ -79,7 +79,7 @@ def make_repeatable(device: torch.device) -> None:
 
     Needed for the canonical reduction on CUDA, where atomic additions are the default. On the CPU
     there is nothing to do: the kernels in use are repeatable for a given number of threads. Call it
-    before the first CUDA operation.
+    before the first matrix product on the GPU.
     """
     if device.type != "cuda":
         return

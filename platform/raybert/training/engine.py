@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from bert.batch import PackedBatch
 from bert.dropout import DropoutKey
-from raybert.training.device import explaining_out_of_memory
+from raybert.training.device import explaining_out_of_memory, make_repeatable
 from raybert.training.flat import BLOCK_ELEMENTS, FlatParameters
 from raybert.training.group import WorkerGroup
 from raybert.training.objectives import Objective
@@ -87,7 +87,8 @@ class Engine:
         model: on its device, its weights loaded; its parameters become views of a flat buffer.
             Worker 0's weights are given to everyone.
         objective: what to minimise.
-        settings: optimizer, schedule, clipping, seed, reduction.
+        settings: optimizer, schedule, clipping, seed, reduction. On CUDA the canonical reduction
+            turns on deterministic kernels for the whole process.
         num_micro_shards: K, into which every global batch is dealt.
         precision: of the forward and backward passes, resolved (`choose_precision`).
         group: the workers; the default process group, or this process alone.
@@ -124,6 +125,7 @@ class Engine:
             AdamWSettings(settings.weight_decay, settings.beta1, settings.beta2, settings.epsilon),
         )
         if settings.reduction == "canonical":
+            make_repeatable(self.device)
             self._reduction = CanonicalReduction(num_micro_shards, self.group)
         else:
             self._reduction = FastReduction(self.group)
