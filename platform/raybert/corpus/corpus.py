@@ -15,6 +15,10 @@ from raybert.corpus.sources import Source, list_sources
 from raybert.errors import UserError
 from raybert.settings import CorpusSettings
 
+# A corpus is cut into this many ranges at least, unless they would be smaller than this.
+_MIN_RANGES = 16
+_MIN_RANGE_BYTES = 2 << 20
+
 
 @dataclass(frozen=True)
 class Corpus:
@@ -43,12 +47,18 @@ class Corpus:
         return sum(source.num_bytes for source in self.sources)
 
     @property
+    def fingerprints(self) -> dict[str, str]:
+        """Of every file, by its address."""
+        return {str(source): source.fingerprint for source in self.sources}
+
+    @property
     def reader(self) -> Reader:
         return Reader(self.settings.text_column, self.settings.on_invalid)
 
     def ranges(self) -> tuple[TextRange, ...]:
-        """The pieces that tasks work on, in order."""
-        range_bytes = int(self.settings.range_mebibytes * 2**20)
+        """The pieces that tasks work on, in order; of a small corpus smaller ones, for all CPUs."""
+        fair_share = max(_MIN_RANGE_BYTES, self.num_bytes // _MIN_RANGES)
+        range_bytes = min(int(self.settings.range_mebibytes * 2**20), fair_share)
         return plan_ranges(self.sources, range_bytes, self.settings.text_column)
 
     def documents(self) -> Iterator[pa.Array]:

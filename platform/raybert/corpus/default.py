@@ -50,6 +50,8 @@ def default_corpus(cache_folder: Path | None = None) -> Path:
     file = folder / f"{checksum_of_bytes(listing.encode())}.jsonl"
     if not file.is_file():
         write_file(Location.parse(file), "".join(f"{x}\n" for x in _collect(packages)).encode())
+        # The name is a fingerprint of the content: made anew, it is the same source.
+        os.utime(file, (0, 0))
     return file
 
 

@@ -13,18 +13,41 @@ import rust_tok
 from raybert.settings import CorpusSettings
 from raybert.tokens.format import DOCUMENT_ID_BYTES
 
+_CRLF = pc.ReplaceSubstringOptions("\r\n", "\n")
+_LINE_ENDS_TO_BLANKS = bytes.maketrans(b"\r\n", b"  ")
+
 
 def sentences_of(texts: pa.Array, corpus: CorpusSettings) -> pa.Array:
-    """list<string>: the sentences of each document, found or one per line; blank ones may be left.
+    """list<string>: the sentences of each document, found or one per line, trimmed, blank ones too.
+
+    A line's end inside a sentence is a blank: a text reads the same however it is wrapped.
 
     Args:
         texts: strings without nulls.
     """
+    if _has_carriage_return(texts):
+        texts = pc.call_function("replace_substring", [texts], _CRLF)
     if corpus.sentences == "split":
-        return pa.array(rust_tok.split_sentences(texts, abbreviations=corpus.abbreviations))
-    lines = pc.call_function("split_pattern", [texts], pc.SplitPatternOptions("\n"))
-    trimmed = pc.call_function("ascii_trim_whitespace", [lines.values])
-    return pa.ListArray.from_arrays(lines.offsets, trimmed)
+        column = rust_tok.split_sentences(texts, abbreviations=corpus.abbreviations)
+        sentences = pa.array(column)
+    else:
+        sentences = pc.call_function("split_pattern", [texts], pc.SplitPatternOptions("\n"))
+    trimmed = pc.call_function("ascii_trim_whitespace", [sentences.values])
+    return pa.ListArray.from_arrays(sentences.offsets, _unwrapped(trimmed))
+
+
+def _has_carriage_return(texts: pa.Array) -> bool:
+    data = np.frombuffer(texts.buffers()[2] or b"", dtype=np.uint8)
+    return bool((data == ord("\r")).any())
+
+
+def _unwrapped(sentences: pa.Array) -> pa.Array:
+    """Line ends as blanks."""
+    validity, offsets, data = sentences.buffers()
+    if data is None:
+        return sentences
+    unwrapped = pa.py_buffer(data.to_pybytes().translate(_LINE_ENDS_TO_BLANKS))
+    return pa.StringArray.from_buffers(len(sentences), offsets, unwrapped, validity)
 
 
 def ids_of(sentences: pa.Array, tokenizer: rust_tok.Tokenizer) -> tuple[pa.Array, np.ndarray]:

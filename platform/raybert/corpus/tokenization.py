@@ -14,18 +14,15 @@ from pathlib import Path
 
 import rust_tok
 from raybert.corpus.corpus import Corpus
+from raybert.corpus.origin import ORIGIN_NAME, Origin, is_from
 from raybert.corpus.ranges import TextRange
 from raybert.corpus.shards import ShardMaker, read_tokenizer
 from raybert.errors import UserError
-from raybert.settings.identity import difference, identity_of
+from raybert.settings.identity import identity_of
 from raybert.storage import Location, checksum_of_bytes, write_file
 from raybert.storage.commit import remove_staging
 from raybert.tokens import Manifest, ShardEntry, build_manifest, read_manifest
 from raybert.tokens.format import MANIFEST_NAME, TOKENIZER_NAME
-
-# What the folder is made of and with; written before the first shard.
-CLAIM_NAME = "corpus.json"
-_SHOWN_SOURCES = 5
 
 
 @dataclass(frozen=True)
@@ -87,7 +84,7 @@ class Tokenization:
             vocab_size=self.vocab_size,
             settings=self.maker.settings,
             held_out_share=self.maker.corpus.held_out_share,
-            sources={str(source): source.fingerprint for source in self.corpus.sources},
+            sources=self.corpus.fingerprints,
             shards=[s.name for r in self.ranges for s in shards[r.name] if s.tokens],
         )
 
@@ -111,7 +108,9 @@ def prepare(
     place = Location.parse(folder)
     identity = identity_of(corpus.settings) | {"tokenizer": tokenizer.fingerprint}
     ranges = corpus.ranges()
-    _claim(place, identity, {str(s): s.fingerprint for s in corpus.sources})
+    origin = Origin(identity, corpus.fingerprints)
+    if not is_from(origin, place):
+        write_file(place / ORIGIN_NAME, origin.to_json())
     if not (place / TOKENIZER_NAME).is_file():
         write_file(place / TOKENIZER_NAME, tokenizer.to_json().encode())
     settings = checksum_of_bytes(json.dumps(identity, sort_keys=True).encode())
@@ -122,43 +121,6 @@ def prepare(
         ranges=ranges,
         finished=read_manifest(place) if (place / MANIFEST_NAME).is_file() else None,
     )
-
-
-def _claim(folder: Location, identity: dict[str, object], sources: dict[str, str]) -> None:
-    """Writes what the folder is for, or holds it against what was written there."""
-    claim = folder / CLAIM_NAME
-    if claim.is_file():
-        stored = json.loads(claim.read_bytes())
-        changes = difference(stored["settings"], identity)
-        changes += _changed_sources(stored["sources"], sources)
-        if changes:
-            raise UserError(
-                f"--output {folder} holds shards of something else (there -> asked now):\n  "
-                + "\n  ".join(changes)
-                + "\ntake another folder, or the same corpus and settings"
-            )
-        return
-    if folder.is_file():
-        raise UserError(f"--output {folder} is a file; a folder is needed")
-    if folder.list_files() or folder.list_dirs():
-        raise UserError(f"--output {folder} holds something else; take an empty or a new folder")
-    content = {"settings": identity, "sources": sources}
-    write_file(claim, json.dumps(content, indent=1, sort_keys=True).encode() + b"\n")
-
-
-def _changed_sources(stored: dict[str, str], asked: dict[str, str]) -> list[str]:
-    """One line per file, the first few of them."""
-    lines = [
-        f"{name}: {kind}"
-        for kind, names in (
-            ("no longer there", stored.keys() - asked.keys()),
-            ("new", asked.keys() - stored.keys()),
-            ("changed", {n for n in stored.keys() & asked.keys() if stored[n] != asked[n]}),
-        )
-        for name in sorted(names)
-    ]
-    more = len(lines) - _SHOWN_SOURCES
-    return lines[:_SHOWN_SOURCES] + ([f"and {more} more files"] if more > 0 else [])
 
 
 def open_tokenizer(path: str | None) -> rust_tok.Tokenizer:
