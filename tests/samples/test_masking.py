@@ -25,13 +25,18 @@ def batch_of(lengths, seed=0, unknown_share=0.0):
     return ids, np.array(lengths), draws(seed, np.arange(len(lengths), dtype=np.uint64))
 
 
+def choose(ids, lengths, keys, rate, whole_words=False, special=SPECIAL):
+    is_token = np.arange(ids.shape[1]) < lengths[:, None]
+    return choose_masked(ids, is_token, keys, rate, special, whole_words)
+
+
 def rows_of(chosen, ids):
     return np.divmod(chosen, ids.shape[1])
 
 
 def test_the_rate_is_what_was_asked_for_at_every_column():
     ids, lengths, keys = batch_of([128] * 5000)
-    chosen = choose_masked(ids, lengths, keys, 0.15, SPECIAL, whole_words=False)
+    chosen = choose(ids, lengths, keys, 0.15)
     column = rows_of(chosen, ids)[1]
     counts = np.bincount(column, minlength=128)
     assert counts[[0, 64, 127]].tolist() == [0, 0, 0]
@@ -43,7 +48,7 @@ def test_the_rate_is_what_was_asked_for_at_every_column():
 
 def test_neighbours_are_chosen_independently():
     ids, lengths, keys = batch_of([128] * 5000)
-    chosen = choose_masked(ids, lengths, keys, 0.15, SPECIAL, whole_words=False)
+    chosen = choose(ids, lengths, keys, 0.15)
     masked = np.zeros(ids.size, dtype=bool)
     masked[chosen] = True
     masked = masked.reshape(ids.shape)[:, 1:64]
@@ -54,7 +59,7 @@ def test_neighbours_are_chosen_independently():
 
 def test_eighty_ten_ten():
     ids, lengths, keys = batch_of([128] * 5000)
-    chosen = choose_masked(ids, lengths, keys, 0.15, SPECIAL, whole_words=False)
+    chosen = choose(ids, lengths, keys, 0.15)
     changed = ids.copy()
     labels = replace_masked(changed, chosen, keys, SPECIAL)
     assert (labels == ids.ravel()[chosen]).all()
@@ -83,7 +88,7 @@ def test_eighty_ten_ten():
 @settings(max_examples=150, deadline=None)
 def test_choices(lengths, whole_words, rate, unknown_share, seed):
     ids, lengths, keys = batch_of(lengths, seed, unknown_share)
-    chosen = choose_masked(ids, lengths, keys, rate, SPECIAL, whole_words)
+    chosen = choose(ids, lengths, keys, rate, whole_words)
     row, column = rows_of(chosen, ids)
     assert (np.diff(chosen) > 0).all()
     assert (column < lengths[row]).all()
@@ -98,7 +103,7 @@ def test_choices(lengths, whole_words, rate, unknown_share, seed):
 @settings(max_examples=100, deadline=None)
 def test_the_tokens_of_a_word_are_chosen_together(lengths, seed):
     ids, lengths, keys = batch_of(lengths, seed)
-    chosen = set(choose_masked(ids, lengths, keys, 0.3, SPECIAL, whole_words=True).tolist())
+    chosen = set(choose(ids, lengths, keys, 0.3, whole_words=True).tolist())
     for row, length in enumerate(lengths.tolist()):
         word_is_chosen = False
         for column in range(length):
@@ -113,7 +118,7 @@ def test_the_tokens_of_a_word_are_chosen_together(lengths, seed):
 
 def test_whole_words_are_chosen_at_the_same_rate():
     ids, lengths, keys = batch_of([128] * 5000)
-    chosen = choose_masked(ids, lengths, keys, 0.15, SPECIAL, whole_words=True)
+    chosen = choose(ids, lengths, keys, 0.15, whole_words=True)
     assert abs(len(chosen) / (5000 * 125) - 0.15) < 0.002
 
 
@@ -121,15 +126,13 @@ def test_whole_words_need_to_know_what_a_word_is():
     ids, lengths, keys = batch_of([10])
     special = SpecialTokens(2, 3, 4, 0, (), VOCAB_SIZE)
     with pytest.raises(ValueError, match="continuation"):
-        choose_masked(ids, lengths, keys, 0.15, special, whole_words=True)
+        choose(ids, lengths, keys, 0.15, whole_words=True, special=special)
 
 
 def test_a_sample_is_masked_alike_in_any_company():
     ids, lengths, keys = batch_of([20, 33, 8, 40])
-    together = choose_masked(ids, lengths, keys, 0.15, SPECIAL, whole_words=False)
+    together = choose(ids, lengths, keys, 0.15)
     row, column = rows_of(together, ids)
     for i, length in enumerate(lengths):
-        alone = choose_masked(
-            ids[i : i + 1, :length], lengths[i : i + 1], keys[i : i + 1], 0.15, SPECIAL, False
-        )
+        alone = choose(ids[i : i + 1, :length], lengths[i : i + 1], keys[i : i + 1], 0.15)
         assert alone.tolist() == column[row == i].tolist()

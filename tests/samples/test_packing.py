@@ -63,7 +63,9 @@ def test_any_segments_of_a_shard_are_gathered(make_tiny, data):
         rows.append(row_of(0, (first_start, first_length), (second_start, second_length)))
     all_rows = SampleRows.concatenate(rows)
     length_B = sample_lengths(all_rows)
-    ids_BL = gather(all_rows, length_B, shards, corpus.special)
+    column_L = np.arange(length_B.max())
+    in_second_BL = column_L >= all_rows.first_length_B[:, None] + 2
+    ids_BL = gather(all_rows, length_B, in_second_BL, shards, corpus.special)
     for i in range(len(all_rows)):
         tokens = shards[0].ids_T.tolist()
         first = tokens[all_rows.first_start_B[i] :][: all_rows.first_length_B[i]]

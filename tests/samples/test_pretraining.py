@@ -1,6 +1,7 @@
 """The laws of samples, seen from the batches that come out."""
 
 import itertools
+import tracemalloc
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,13 +9,22 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from samples.corpora import FIRST_TOKEN, original_ids, random_lengths, segments, write_corpus
+from samples.corpora import (
+    FIRST_TOKEN,
+    Corpus,
+    original_ids,
+    random_lengths,
+    segments,
+    write_corpus,
+)
 
 from raybert.errors import InvalidContent, UserError
 from raybert.samples import PretrainingSamples
+from raybert.samples.chunk_counts import ChunkCounts
 from raybert.samples.packing import deal, sample_lengths
 from raybert.samples.window import cut_shard
 from raybert.settings import SampleSettings
+from raybert.tokens import TokenStore
 
 MAX_LENGTH = 32
 
@@ -332,6 +342,40 @@ class TestSmallCorpora:
         samples = samples_of(make_corpus([], [[5, 5]], [[]]), shuffle_shards=1)
         assert samples.num_samples == 1
         samples.micro_shards(0, 5, 1, range(1))
+
+
+@dataclass(frozen=True)
+class EndlessStore:
+    """A store of one shard over and over: the size of a corpus without its bytes."""
+
+    one: TokenStore
+    num_shards: int
+
+    def shard(self, index):
+        assert 0 <= index < self.num_shards
+        return self.one.shard(0)
+
+
+def test_a_billion_samples_need_the_memory_of_a_window(make_corpus, monkeypatch):
+    corpus = make_corpus([[4, 4]] * 10_000)
+    shard_samples = samples_of(corpus).num_samples
+    num_shards = 10**9 // shard_samples + 1
+    counts = ChunkCounts(np.full(num_shards, shard_samples), np.zeros(num_shards, np.int64))
+    monkeypatch.setattr("raybert.samples.pretraining.chunk_counts", lambda *_: counts)
+    endless = Corpus(
+        EndlessStore(corpus.store, num_shards), corpus.special, *[np.zeros(0, np.int64)] * 3
+    )
+    tracemalloc.start()
+    samples = samples_of(endless, shuffle_shards=2)
+    assert samples.num_samples >= 10**9
+    peaks = []
+    for position in (0, 5 * 10**8, 10**9 - 1, 10**15):
+        tracemalloc.reset_peak()
+        (batch,) = samples.micro_shards(position, 64, 4, range(1))
+        assert batch.num_sequences == 16
+        peaks.append(tracemalloc.get_traced_memory()[1])
+    tracemalloc.stop()
+    assert max(peaks) < 16 * 2**20
 
 
 class TestRefusals:

@@ -25,7 +25,7 @@ _RANDOM_SHARE: Final = round(0.1 * 2**16)
 
 def choose_masked(
     ids_BL: np.ndarray,
-    length_B: np.ndarray,
+    is_token_BL: np.ndarray,
     key_B: np.ndarray,
     rate: float,
     special: SpecialTokens,
@@ -34,8 +34,8 @@ def choose_masked(
     """Choose the tokens to predict.
 
     Args:
-        ids_BL: token ids; past a sample's length anything.
-        length_B: tokens of each sample.
+        ids_BL: token ids; past a sample's length any of the vocabulary.
+        is_token_BL: bool, columns of each sample.
         key_B: uint64, a key per sample.
         rate: chance of a token, or of a word, to be chosen, in steps of 2**-16.
         special: never_masked are never chosen.
@@ -49,9 +49,8 @@ def choose_masked(
     draw_BL = _column_draws(key_B, num_columns)
     if whole_words:
         draw_BL = np.take_along_axis(draw_BL, _word_starts(ids_BL, special), axis=1)
-    column_L = np.arange(num_columns, dtype=np.uint16)
     chosen_BL = draw_BL < np.uint16(round(rate * 2**16))
-    chosen_BL &= column_L < length_B.astype(np.uint16)[:, None]
+    chosen_BL &= is_token_BL
     chosen = np.flatnonzero(chosen_BL)
     chosen = chosen[~special.never_masked_V[ids_BL.ravel()[chosen]]]
     has_some_B = np.zeros(num_samples, dtype=bool)
@@ -59,9 +58,9 @@ def choose_masked(
     without = np.flatnonzero(~has_some_B)
     if len(without) == 0:
         return chosen
-    starts_BL = _word_starts(ids_BL[without], special) if whole_words else None
-    added = _choose_one(ids_BL[without], length_B[without], key_B[without], starts_BL, special)
-    row, column = added
+    row, column = _choose_one(
+        ids_BL[without], is_token_BL[without], key_B[without], special, whole_words
+    )
     return np.sort(np.concatenate([chosen, without[row] * num_columns + column]))
 
 
@@ -115,19 +114,19 @@ def _word_starts(ids_BL: np.ndarray, special: SpecialTokens) -> np.ndarray:
 
 def _choose_one(
     ids_BL: np.ndarray,
-    length_B: np.ndarray,
+    is_token_BL: np.ndarray,
     key_B: np.ndarray,
-    starts_BL: np.ndarray | None,
     special: SpecialTokens,
+    whole_words: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows and columns of one token, or one word, of each sample; every token as likely."""
-    column_L = np.arange(ids_BL.shape[1])
-    allowed_BL = ~special.never_masked_V[ids_BL] & (column_L < length_B[:, None])
+    allowed_BL = is_token_BL & ~special.never_masked_V[ids_BL]
     num_allowed_B = allowed_BL.sum(axis=1)
     bits_B = draws(key_B, np.full(len(key_B), _FALLBACK, dtype=np.uint64))
     rank_B = below(bits_B, num_allowed_B).astype(np.int64)
     hit_BL = allowed_BL & (np.cumsum(allowed_BL, axis=1) - 1 == rank_B[:, None])
-    if starts_BL is not None:
+    if whole_words:
+        starts_BL = _word_starts(ids_BL, special)
         start_B = np.where(hit_BL, starts_BL, 0).max(axis=1)
         hit_BL = allowed_BL & (starts_BL == start_B[:, None])
     row, column = np.nonzero(hit_BL)

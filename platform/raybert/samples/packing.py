@@ -63,18 +63,16 @@ def pack(
         One batch per part; their tensors are views of common storage.
     """
     length_B = sample_lengths(rows)
-    ids_BL = gather(rows, length_B, shards, special)
-    chosen = choose_masked(ids_BL, length_B, rows.key_B, masking_rate, special, whole_words)
+    num_columns = int(length_B.max())
+    column_L = np.arange(num_columns)
+    is_token_BL = _less(column_L, length_B)
+    in_second_BL = ~_less(column_L, rows.first_length_B + 2)
+    ids_BL = gather(rows, length_B, in_second_BL, shards, special)
+    chosen = choose_masked(ids_BL, is_token_BL, rows.key_B, masking_rate, special, whole_words)
     labels = replace_masked(ids_BL, chosen, rows.key_B, special)
 
-    num_columns = ids_BL.shape[1]
-    column_L = np.arange(num_columns, dtype=np.uint16)
-    is_token_BL = column_L < length_B.astype(np.uint16)[:, None]
-    in_second_BL = column_L > (rows.first_length_B + 1).astype(np.uint16)[:, None]
     input_ids_T = torch.from_numpy(ids_BL[is_token_BL].astype(np.int64))
-    position_ids_T = torch.from_numpy(
-        np.broadcast_to(column_L, ids_BL.shape)[is_token_BL].astype(np.int64)
-    )
+    position_ids_T = torch.from_numpy(np.broadcast_to(column_L, ids_BL.shape)[is_token_BL])
     token_type_ids_T = torch.from_numpy(in_second_BL[is_token_BL].astype(np.int64))
     offset_B1 = np.concatenate([[0], np.cumsum(length_B)])
     row = chosen // num_columns
@@ -107,6 +105,7 @@ def pack(
 def gather(
     rows: SampleRows,
     length_B: np.ndarray,
+    in_second_BL: np.ndarray,
     shards: Mapping[int, Shard],
     special: SpecialTokens,
 ) -> np.ndarray:
@@ -115,27 +114,33 @@ def gather(
     Each segment is read as a row of L neighbours in its shard, placed so that its tokens already
     stand in their columns: two copies per sample instead of an index per token.
 
+    Args:
+        in_second_BL: bool, columns from where a second segment begins or would begin.
+
     Returns:
         (B, L) in the id type of the shards; past a sample's length stand ids of no meaning.
     """
-    num_samples, num_columns = len(rows), int(length_B.max())
+    num_samples, num_columns = in_second_BL.shape
     second_column_B = rows.first_length_B + 2
-    segment_2BL = _read(
+    has_second = np.flatnonzero(rows.second_length_B)
+    segment_NL = _read(
         shards,
-        np.concatenate([rows.first_shard_B, rows.second_shard_B]),
-        np.concatenate([rows.first_start_B, rows.second_start_B]),
-        np.concatenate([rows.first_length_B, rows.second_length_B]),
-        np.concatenate([np.ones_like(second_column_B), second_column_B]),
+        np.concatenate([rows.first_shard_B, rows.second_shard_B[has_second]]),
+        np.concatenate([rows.first_start_B, rows.second_start_B[has_second]]),
+        np.concatenate([rows.first_length_B, rows.second_length_B[has_second]]),
+        np.concatenate([np.ones_like(second_column_B), second_column_B[has_second]]),
         num_columns,
         special.pad,
     )
-    ids_BL, second_BL = segment_2BL[:num_samples], segment_2BL[num_samples:]
-    column_L = np.arange(num_columns, dtype=np.uint16)
-    in_second_BL = column_L >= second_column_B.astype(np.uint16)[:, None]
-    np.copyto(ids_BL, second_BL, where=in_second_BL)
+    ids_BL, second_NL = segment_NL[:num_samples], segment_NL[num_samples:]
+    if len(second_NL) == num_samples:
+        np.copyto(ids_BL, second_NL, where=in_second_BL)
+    else:
+        ids_BL[has_second] = np.where(in_second_BL[has_second], second_NL, ids_BL[has_second])
+    sample_B = np.arange(num_samples)
     ids_BL[:, 0] = special.cls
-    ids_BL[np.arange(num_samples), second_column_B - 1] = special.sep
-    ids_BL[np.arange(num_samples), length_B - 1] = special.sep
+    ids_BL[sample_B, second_column_B - 1] = special.sep
+    ids_BL[sample_B, length_B - 1] = special.sep
     return ids_BL
 
 
@@ -149,25 +154,35 @@ def _read(
     filler: int,
 ) -> np.ndarray:
     """Rows of num_columns ids in which length_N tokens from start_N on stand at column_N."""
-    numbers = np.unique(shard_N).tolist()
-    id_type = np.result_type(*(shards[number].ids_T.dtype for number in numbers))
-    rows_NL = np.empty((len(shard_N), num_columns), dtype=id_type)
+    by_shard = np.argsort(shard_N, kind="stable")
+    numbers, first = np.unique(shard_N[by_shard], return_index=True)
+    ends = np.append(first[1:], len(shard_N))
+    columns_of_ids = [shards[number].ids_T for number in numbers.tolist()]
+    id_type = np.result_type(*(ids_T.dtype for ids_T in columns_of_ids))
     # A row as one item of its own size, so that numpy copies it in one go.
     row_type = np.dtype((np.void, num_columns * id_type.itemsize))
+    rows_NL = np.empty((len(shard_N), num_columns), dtype=id_type)
     rows_N = rows_NL.view(row_type).reshape(-1)
-    for number in numbers:
-        ids_T = shards[number].ids_T
-        chosen = np.flatnonzero(shard_N == number)
-        row_start = start_N[chosen] - column_N[chosen]
-        num_starts = len(ids_T) - num_columns + 1
-        inside = (row_start >= 0) & (row_start < num_starts)
-        if num_starts > 0:
+
+    num_starts = np.array([len(ids_T) - num_columns + 1 for ids_T in columns_of_ids])
+    row_start = (start_N - column_N)[by_shard]
+    last_start = np.repeat(num_starts, ends - first) - 1
+    is_outside = (row_start < 0) | (row_start > last_start)
+    inside_start = np.where(is_outside, 0, row_start)
+    for ids_T, begin, end in zip(columns_of_ids, first.tolist(), ends.tolist(), strict=True):
+        if len(ids_T) >= num_columns:
             neighbours = np.ndarray(
-                (num_starts,), dtype=row_type, buffer=ids_T, strides=(id_type.itemsize,)
+                (len(ids_T) - num_columns + 1,), row_type, ids_T, strides=(id_type.itemsize,)
             )
-            rows_N[chosen[inside]] = neighbours[row_start[inside]]
-        for n in chosen[~inside].tolist():  # at a shard's ends
-            start, length, column = int(start_N[n]), int(length_N[n]), int(column_N[n])
-            rows_NL[n] = filler
-            rows_NL[n, column : column + length] = ids_T[start : start + length]
+            rows_N[by_shard[begin:end]] = neighbours[inside_start[begin:end]]
+    for place in np.flatnonzero(is_outside).tolist():  # at a shard's ends
+        n = by_shard[place]
+        ids_T = columns_of_ids[int(np.searchsorted(ends, place, side="right"))]
+        rows_NL[n] = filler
+        rows_NL[n, column_N[n] : column_N[n] + length_N[n]] = ids_T[start_N[n] :][: length_N[n]]
     return rows_NL
+
+
+def _less(column_L: np.ndarray, bound_B: np.ndarray) -> np.ndarray:
+    """bool (B, L): whether a column is below a sample's bound. Narrow numbers compare fastest."""
+    return column_L.astype(np.uint16) < bound_B.astype(np.uint16)[:, None]
