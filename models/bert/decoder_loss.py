@@ -72,13 +72,19 @@ class _DecoderCrossEntropy(torch.autograd.Function):
         vocab_size = len(table_VD)
         scaled_MD = hidden_MD * scale.to(hidden_MD.dtype)
         grad_hidden_MD = torch.empty_like(hidden_MD)
-        grad_table_VD = torch.zeros_like(table_VD, dtype=table_dtype)
+        grad_table_VD = torch.empty_like(table_VD, dtype=table_dtype)
+        if not gradients:
+            grad_table_VD.zero_()
         grad_bias_V = torch.zeros(vocab_size, dtype=bias_dtype, device=table_VD.device)
         for rows, padded in zip(_blocks(len(hidden_MD), vocab_size), gradients, strict=True):
             grad_RV = padded[:, :vocab_size]
             torch.mm(grad_RV, table_VD, out=grad_hidden_MD[rows])
             if table_dtype == table_VD.dtype:
-                grad_table_VD.addmm_(grad_RV.t(), scaled_MD[rows])
+                # beta 0: the first block overwrites what the allocator left.
+                beta = int(rows.start > 0)
+                grad_table_VD.addmm_(grad_RV.t(), scaled_MD[rows], beta=beta)
+            elif rows.start == 0:
+                grad_table_VD.copy_(grad_RV.t() @ scaled_MD[rows])
             else:
                 grad_table_VD += grad_RV.t() @ scaled_MD[rows]
             grad_bias_V += grad_RV.sum(dim=0, dtype=bias_dtype)

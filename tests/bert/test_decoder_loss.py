@@ -49,6 +49,16 @@ def test_large_scores_neither_overflow_nor_vanish() -> None:
     torch.testing.assert_close(loss, expected, rtol=1e-6, atol=0)
 
 
+def test_no_labels_give_zeros() -> None:
+    hidden, table, bias, _ = inputs()
+    loss, correct = decoder_cross_entropy(
+        hidden[:0], table, bias, torch.zeros(0, dtype=torch.int64)
+    )
+    assert (loss.item(), correct.item()) == (0, 0)
+    for gradient in torch.autograd.grad(loss, (hidden, table, bias)):
+        assert gradient.abs().sum() == 0
+
+
 def test_autocast_agrees_with_float32_to_its_precision() -> None:
     hidden, table, bias, labels = inputs()
     exact, _ = decoder_cross_entropy(hidden, table, bias, labels)

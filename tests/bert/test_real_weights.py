@@ -1,4 +1,4 @@
-"""Published weights, from packages that carry them (`make fixtures` installs those)."""
+"""Published weights, from packages that carry them (`make test` installs those)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bert.loss import pretraining_sums
 def package_folder(name: str) -> Path:
     spec = importlib.util.find_spec(name)
     if spec is None or spec.origin is None:
-        pytest.skip(f"the package {name} is not installed: make fixtures")
+        pytest.skip(f"the package {name} is not installed; `make test` installs it")
     return Path(spec.origin).parent
 
 
