@@ -18,7 +18,7 @@ import pyarrow as pa
 import rust_tok
 from raybert.corpus.content import PassedOver
 from raybert.corpus.ranges import TextRange
-from raybert.corpus.reading import Reader
+from raybert.corpus.reading import BLOCK_BYTES, Reader
 from raybert.corpus.sentences import document_ids, ids_of, sentences_of
 from raybert.errors import UserError
 from raybert.settings import CorpusSettings
@@ -84,7 +84,8 @@ class ShardMaker:
     def _written(self, text_range: TextRange) -> Iterator[ShardEntry]:
         tokenizer = load_tokenizer(self.folder / TOKENIZER_NAME, self.tokenizer)
         passed_over = PassedOver()
-        reader = Reader(self.corpus.text_column, self.corpus.on_invalid)
+        block_bytes = min(BLOCK_BYTES, self.range_bytes)
+        reader = Reader(self.corpus.text_column, self.corpus.on_invalid, block_bytes)
         limit = int(self.range_bytes * _SHARD_FACTOR)
         number, content = 0, _Content(tokenizer, self.corpus)
         for texts in reader.read(text_range, passed_over):
