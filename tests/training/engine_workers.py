@@ -1,7 +1,8 @@
 """One worker of a group, as a process: `python -m training.engine_workers RANK SIZE FOLDER`.
 
 It trains small models with every number of micro-shards that its group can share, and writes what
-they ended with to FOLDER/RANK.json. If there is a run beside FOLDER it goes on from its checkpoint, else it saves one.
+they ended with to FOLDER/RANK.json. If there is a run beside FOLDER, it goes on from its
+checkpoint, else it saves one.
 """
 
 import json

@@ -143,9 +143,8 @@ def test_card_shows_facts_and_metrics():
 
 
 def test_config_names_the_architecture():
-    files = huggingface_files(
-        model_for(tokenizer_of("cased")), tokenizer_of("cased").to_str().encode()
-    )
+    tokenizer = tokenizer_of("cased")
+    files = huggingface_files(model_for(tokenizer), tokenizer.to_str().encode())
     config = json.loads(files["config.json"])
     assert config["architectures"] == ["BertForPreTraining"]
     assert files["vocab.txt"].decode().split("\n")[:5] == SPECIAL
