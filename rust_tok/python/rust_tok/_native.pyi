@@ -1,14 +1,30 @@
 from collections.abc import Callable, Iterable, Sequence
 from os import PathLike
-from typing import Any, Literal, Protocol, final
+from typing import Any, Literal, Protocol, final, type_check_only
+
+__all__ = [
+    "DamagedFileError",
+    "IdColumn",
+    "SentenceColumn",
+    "Tokenizer",
+    "TokenizerError",
+    "UnsupportedError",
+    "WordCounts",
+    "__version__",
+    "split_sentences",
+    "train_bpe",
+    "train_wordpiece",
+]
 
 __version__: str
 
+@type_check_only
 class ArrowArray(Protocol):
     """A column of any Arrow library, whole."""
 
     def __arrow_c_array__(self, requested_schema: object | None = None) -> tuple[Any, Any]: ...
 
+@type_check_only
 class ArrowStream(Protocol):
     """A column of any Arrow library, in chunks."""
 
@@ -231,9 +247,7 @@ class SentenceColumn:
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> Any: ...
     def __len__(self) -> int: ...
 
-def split_sentences(
-    column: ArrowArray | ArrowStream, abbreviations: bool = True
-) -> SentenceColumn:
+def split_sentences(column: ArrowArray | ArrowStream, abbreviations: bool = True) -> SentenceColumn:
     """Split each text of a column into sentences; together they are the text. Nulls stay null.
 
     Sentences end where UAX 29 (Unicode 17) ends them, with two additions: a line's end inside a

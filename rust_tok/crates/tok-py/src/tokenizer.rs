@@ -26,12 +26,7 @@ impl Tokenizer {
         Self(Arc::new(core))
     }
 
-    fn run(
-        &self,
-        py: Python<'_>,
-        rows: &(impl Rows + Sync),
-        options: EncodeOptions,
-    ) -> PyResult<AnyLists> {
+    fn run(&self, py: Python<'_>, rows: &impl Rows, options: EncodeOptions) -> PyResult<AnyLists> {
         let core = &self.0;
         detached(py, |interrupted| {
             if core.is_narrow() {

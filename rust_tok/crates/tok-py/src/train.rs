@@ -19,7 +19,7 @@ use crate::word_counts::{self, WordCounts};
     special_tokens=None,
     limit_alphabet=Some(1000),
     progress=None,
-))]
+), text_signature = "(source, vocab_size=30522, min_frequency=2, lowercase=True, special_tokens=None, limit_alphabet=1000, progress=None)")]
 #[expect(clippy::too_many_arguments, reason = "Python's keyword arguments")]
 pub(crate) fn train_wordpiece(
     py: Python<'_>,
@@ -37,7 +37,13 @@ pub(crate) fn train_wordpiece(
         special_tokens: or_berts(special_tokens),
         limit_alphabet,
     };
-    train(py, source, WordKind::WordPiece { lowercase }, &settings, progress)
+    train(
+        py,
+        source,
+        WordKind::WordPiece { lowercase },
+        &settings,
+        progress,
+    )
 }
 
 #[pyfunction]
@@ -64,7 +70,13 @@ pub(crate) fn train_bpe(
         special_tokens: or_berts(special_tokens),
         limit_alphabet: None,
     };
-    train(py, source, WordKind::Bpe { add_prefix_space }, &settings, progress)
+    train(
+        py,
+        source,
+        WordKind::Bpe { add_prefix_space },
+        &settings,
+        progress,
+    )
 }
 
 fn or_berts(special_tokens: Option<Vec<String>>) -> Vec<String> {

@@ -13,7 +13,7 @@ const PERIOD: Duration = Duration::from_millis(100);
 /// Who is told how far a call is, and may end it by raising.
 pub(crate) struct Watch {
     progress: Option<Py<PyAny>>,
-    last: Option<Instant>,
+    last: Option<(&'static str, Instant)>,
     raised: Option<PyErr>,
 }
 
@@ -36,18 +36,20 @@ impl Watch {
         result.map_err(|error| self.raised.take().unwrap_or_else(|| raise(error)))
     }
 
-    /// Tells `progress(stage, done, wanted)`; the first and the last time, and each period.
+    /// Tells `progress(stage, done, wanted)`: the first and the last of a stage, and each period.
     pub(crate) fn tick(
         &mut self,
-        stage: &str,
+        stage: &'static str,
         done: usize,
         wanted: Option<usize>,
     ) -> tok::Result<()> {
         let is_last = wanted == Some(done);
-        if !is_last && self.last.is_some_and(|last| last.elapsed() < PERIOD) {
+        let is_soon = (self.last)
+            .is_some_and(|(last_stage, last)| last_stage == stage && last.elapsed() < PERIOD);
+        if is_soon && !is_last {
             return Ok(());
         }
-        self.last = Some(Instant::now());
+        self.last = Some((stage, Instant::now()));
         let told = Python::attach(|py| {
             py.check_signals()?;
             if let Some(progress) = &self.progress {

@@ -57,7 +57,9 @@ impl WordCounts {
     }
 
     fn prune(&self, py: Python<'_>, min_count: u64) -> PyResult<Self> {
-        py.detach(|| self.0.prune(min_count)).map(Self).map_err(raise)
+        py.detach(|| self.0.prune(min_count))
+            .map(Self)
+            .map_err(raise)
     }
 
     #[staticmethod]

@@ -98,7 +98,12 @@ impl Columns {
         let numbers: &Array = child(self.count)?;
         let start = import::bounds(numbers.offset)? + offset;
         let mut words = Texts::default();
-        words.push(import::part(child(self.word)?, self.layout, offset, Some(length))?);
+        words.push(import::part(
+            child(self.word)?,
+            self.layout,
+            offset,
+            Some(length),
+        )?);
         let valid = Validity::of(numbers, start, length)?;
         let numbers: &[u64] = import::buffer(numbers, 1, start, length)?;
         for (row, &count) in numbers.iter().enumerate() {
@@ -134,7 +139,11 @@ fn name(schema: &Schema) -> &str {
 
 /// The kind of the words, from the metadata of the type.
 fn kind(schema: &Schema) -> PyResult<WordKind> {
-    let missing = || argument(format!("not word counts: no {KEY:?} in the schema's metadata"));
+    let missing = || {
+        argument(format!(
+            "not word counts: no {KEY:?} in the schema's metadata"
+        ))
+    };
     let entries = metadata(schema);
     let entry = entries.iter().find(|(key, _)| *key == KEY.as_bytes());
     let (_, value) = entry.ok_or_else(missing)?;
@@ -151,7 +160,9 @@ fn metadata(schema: &Schema) -> Vec<(&[u8], &[u8])> {
     // SAFETY: the producer promises this form; the bytes live as long as the schema.
     unsafe {
         let num_entries = reader.number();
-        (0..num_entries).map(|_| (reader.text(), reader.text())).collect()
+        (0..num_entries)
+            .map(|_| (reader.text(), reader.text()))
+            .collect()
     }
 }
 

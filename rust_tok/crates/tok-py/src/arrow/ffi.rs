@@ -183,12 +183,12 @@ impl Stream {
         let message = self.get_last_error.map(|get_last_error| {
             // SAFETY: the producer's callback with its own stream.
             let text = unsafe { get_last_error(self) };
-            // SAFETY: null, or a C string that is valid until the next call.
-            (!text.is_null()).then(|| {
-                unsafe { CStr::from_ptr(text) }
-                    .to_string_lossy()
-                    .into_owned()
-            })
+            if text.is_null() {
+                return None;
+            }
+            // SAFETY: not null, so a C string that is valid until the next call.
+            let text = unsafe { CStr::from_ptr(text) };
+            Some(text.to_string_lossy().into_owned())
         });
         let message = message.flatten().unwrap_or_else(|| format!("error {code}"));
         Err(PyValueError::new_err(format!(

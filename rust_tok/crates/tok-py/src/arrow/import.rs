@@ -214,7 +214,12 @@ pub(super) fn bounds(number: i64) -> PyResult<usize> {
 }
 
 /// Items `offset..offset + length` of a buffer.
-pub(super) fn buffer<T: Copy>(array: &Array, number: usize, offset: usize, length: usize) -> PyResult<&[T]> {
+pub(super) fn buffer<T: Copy>(
+    array: &Array,
+    number: usize,
+    offset: usize,
+    length: usize,
+) -> PyResult<&[T]> {
     let pointer = pointer(array, number)?.cast::<T>();
     if length == 0 {
         return Ok(&[]);
@@ -289,7 +294,12 @@ enum Strings<'a> {
 }
 
 /// A chunk's rows from `skip` on, `take` of them if it says so.
-pub(super) fn part(array: &Array, layout: Layout, skip: usize, take: Option<usize>) -> PyResult<Part<'_>> {
+pub(super) fn part(
+    array: &Array,
+    layout: Layout,
+    skip: usize,
+    take: Option<usize>,
+) -> PyResult<Part<'_>> {
     let length = bounds(array.length)?;
     let len = take.unwrap_or(length);
     if skip.checked_add(len).is_none_or(|end| end > length) {

@@ -10,6 +10,7 @@ use crate::model::WordPiece;
 use crate::model::wordpiece::WordPieceConfig;
 use crate::normalize::{BertNormalizer, Normalizer};
 use crate::tokenizer::{Model, Parts, Tokenizer};
+use crate::unicode;
 use crate::vocab::Vocab;
 use crate::{Error, Result};
 
@@ -24,7 +25,8 @@ impl Tokenizer {
             vocab.insert(line.trim_end(), id);
         }
         let lowercase = lowercase.unwrap_or_else(|| {
-            let cased = |token: &str| token.contains(char::is_uppercase) && !token.starts_with('[');
+            let capital = |c: char| unicode::record(c).lower().is_some();
+            let cased = |token: &str| token.contains(capital) && !token.starts_with('[');
             !vocab.iter().any(|(token, _)| cased(token))
         });
         Self::bert(vocab, lowercase)

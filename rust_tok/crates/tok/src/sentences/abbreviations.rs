@@ -24,9 +24,9 @@ const NEVER_LAST: &[&str] = &[
 
 /// Not the last word of a sentence when a digit follows.
 const BEFORE_NUMBER: &[&str] = &[
-    "Apr", "Aug", "Ch", "ch", "Dec", "Eq", "eq", "Eqs", "eqs", "Feb", "Fig", "fig",
-    "Figs", "figs", "Jan", "Jul", "Jun", "Mar", "No", "Nos", "Nov", "Oct", "p", "pp",
-    "Sec", "sec", "Sect", "sect", "Sep", "Sept", "Vol", "vol", "Vols", "vols",
+    "Apr", "Aug", "Ch", "ch", "Dec", "Eq", "eq", "Eqs", "eqs", "Feb", "Fig", "fig", "Figs", "figs",
+    "Jan", "Jul", "Jun", "Mar", "No", "Nos", "Nov", "Oct", "p", "pp", "Sec", "sec", "Sect", "sect",
+    "Sep", "Sept", "Vol", "vol", "Vols", "vols",
 ];
 
 /// Whether the full stop between `before` and `after`, white space, is no end of a sentence.
@@ -38,10 +38,11 @@ pub(super) fn continues(before: &str, after: &str) -> bool {
     let word = &before[before.rfind(is_space).unwrap_or(0)..];
     let word = word.trim_start_matches(|c| !char::is_alphanumeric(c));
     let mut letters = word.chars();
-    if let (Some(initial), None) = (letters.next(), letters.next()) {
-        if Class::of(initial) == Class::Upper && word != "I" {
-            return true;
-        }
+    if let (Some(initial), None) = (letters.next(), letters.next())
+        && Class::of(initial) == Class::Upper
+        && word != "I"
+    {
+        return true;
     }
     NEVER_LAST.contains(&word)
         || after.starts_with(|c: char| c.is_ascii_digit()) && BEFORE_NUMBER.contains(&word)

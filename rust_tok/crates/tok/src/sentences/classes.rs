@@ -124,7 +124,11 @@ fn expand(runs: &[u8]) -> Vec<Class> {
 
 fn leads_of(classes: &[Class]) -> [Lead; 256] {
     let mut leads = [Lead::Dull; 256];
-    for (code, _) in classes.iter().enumerate().filter(|(_, class)| class.matters()) {
+    for (code, _) in classes
+        .iter()
+        .enumerate()
+        .filter(|(_, class)| class.matters())
+    {
         let c = char::from_u32(code as u32).unwrap_or('\0');
         let mut buffer = [0; 4];
         match c.encode_utf8(&mut buffer).as_bytes() {

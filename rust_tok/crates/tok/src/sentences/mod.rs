@@ -31,7 +31,10 @@ pub fn split(text: &str, abbreviations: bool, mut end: impl FnMut(usize)) {
     let leads = classes::leads();
     let bytes = text.as_bytes();
     let (mut start, mut at) = (0, 0);
-    while let Some(dull) = bytes[at..].iter().position(|&b| leads[usize::from(b)] != Lead::Dull) {
+    while let Some(dull) = bytes[at..]
+        .iter()
+        .position(|&b| leads[usize::from(b)] != Lead::Dull)
+    {
         at += dull;
         let Some((class, behind)) = splitter.class_at(at) else {
             break;
@@ -84,7 +87,9 @@ impl Splitter<'_> {
         let is_blank = |&&b: &&u8| b == b' ' || b == b'\t';
         let before = bytes[..at].iter().rev().find(|b| !is_blank(b));
         let after = bytes[behind..].iter().find(|b| !is_blank(b));
-        let beside_blank_line = [before, after].iter().any(|b| matches!(b, Some(b'\n' | b'\r')));
+        let beside_blank_line = [before, after]
+            .iter()
+            .any(|b| matches!(b, Some(b'\n' | b'\r')));
         match beside_blank_line {
             true => (class, behind),
             false => (Class::Sp, behind),

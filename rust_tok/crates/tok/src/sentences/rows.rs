@@ -62,7 +62,9 @@ fn split_task(texts: &impl Rows, rows: Range<usize>, abbreviations: bool) -> Res
         if let Some((text, _)) = text {
             let start = part.text.len();
             part.text.extend_from_slice(text.as_bytes());
-            super::split(text, abbreviations, |end| part.ends.push((start + end) as i64));
+            super::split(text, abbreviations, |end| {
+                part.ends.push((start + end) as i64)
+            });
         }
         part.rows.push(part.ends.len() as i64);
     }
@@ -74,7 +76,8 @@ impl Sentences {
         let (text, sentences) = (self.text.len() as i64, self.ends.len() as i64);
         self.text.extend_from_slice(&part.text);
         self.ends.extend(part.ends.iter().map(|end| end + text));
-        self.rows.extend(part.rows.iter().map(|row| row + sentences));
+        self.rows
+            .extend(part.rows.iter().map(|row| row + sentences));
         self.valid.extend_from_slice(&part.valid);
     }
 }

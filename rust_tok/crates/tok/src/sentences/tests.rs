@@ -55,8 +55,19 @@ fn oracle(text: &str) -> Vec<usize> {
 #[test]
 fn every_code_point_is_as_in_the_oracle() {
     let contexts = [
-        ("a", "!"), ("a", "a"), ("1", "A"), ("!", ""), ("! ", ""), ("!", ")"), ("!", "A"),
-        (". ", ""), (".", ""), ("a.", ""), (". ", "a"), (".", "A"), ("a", ".A"),
+        ("a", "!"),
+        ("a", "a"),
+        ("1", "A"),
+        ("!", ""),
+        ("! ", ""),
+        ("!", ")"),
+        ("!", "A"),
+        (". ", ""),
+        (".", ""),
+        ("a.", ""),
+        (". ", "a"),
+        (".", "A"),
+        ("a", ".A"),
     ];
     for c in '\0'..=char::MAX {
         for (before, after) in contexts {
@@ -127,7 +138,12 @@ fn abbreviations_do_not_end_sentences() {
 #[test]
 fn lines_are_wrapped_and_blank_lines_part() {
     let text = "A title\n \nOne line\r\nand the next. Then\nmore\n";
-    let expected = ["A title\n", " \n", "One line\r\nand the next. ", "Then\nmore\n"];
+    let expected = [
+        "A title\n",
+        " \n",
+        "One line\r\nand the next. ",
+        "Then\nmore\n",
+    ];
     assert_eq!(sentences(text), expected);
 }
 
@@ -155,7 +171,13 @@ impl crate::batch::Rows for Texts<'_> {
 #[test]
 fn rows_keep_their_sentences_and_nulls() {
     let long = "One. Two! ".repeat(100_000);
-    let texts = [Some("A b. C d."), None, Some(""), Some(long.as_str()), Some("E.")];
+    let texts = [
+        Some("A b. C d."),
+        None,
+        Some(""),
+        Some(long.as_str()),
+        Some("E."),
+    ];
     let sentences = split_rows(&Texts(&texts), true, || false).unwrap();
     assert_eq!(sentences.valid, [true, false, true, true, true]);
     assert_eq!(sentences.rows, [2, 2, 2, 200_002, 200_003]);

@@ -72,7 +72,9 @@ impl Trained {
     fn merges_as_tokens(&self) -> Vec<(String, String)> {
         let token = |id: u32| self.tokens[id as usize].clone();
         let merges = self.merges.iter();
-        merges.map(|&(left, right)| (token(left), token(right))).collect()
+        merges
+            .map(|&(left, right)| (token(left), token(right)))
+            .collect()
     }
 }
 

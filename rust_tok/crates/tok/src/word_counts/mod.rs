@@ -273,6 +273,9 @@ impl Counter {
     }
 
     fn count(&mut self, text: &str) -> Result<()> {
+        if text.is_empty() {
+            return Ok(());
+        }
         let mut outcome = Ok(());
         let (table, total) = (&mut self.table, &mut self.total);
         let mut take = |word: &str| {
@@ -458,6 +461,7 @@ mod tests {
         };
         assert_eq!(words(true, "a b"), [" a", " b"]);
         assert_eq!(words(true, " a"), [" a"]);
+        assert!(words(true, "").is_empty());
         assert_eq!(words(false, "a b"), [" b", "a"]);
     }
 }

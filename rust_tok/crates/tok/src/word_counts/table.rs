@@ -204,7 +204,7 @@ impl WordTable {
 
     /// Which of `parts` parts a word belongs to; at most 2^32.
     pub(crate) fn part_of(word: &[u8], parts: usize) -> usize {
-        ((hash(word) >> 32) * parts as u64 >> 32) as usize
+        (((hash(word) >> 32) * parts as u64) >> 32) as usize
     }
 
     /// Adds to the count of a word, by way of the cache of frequent ones.
@@ -344,9 +344,14 @@ mod tests {
         let words: Vec<String> = (0..5_000).map(|number: u32| number.to_string()).collect();
         let in_order = |words: &mut dyn Iterator<Item = &String>| -> Vec<Vec<u8>> {
             let mut table = WordTable::default();
-            words.for_each(|word| drop(table.add(word.as_bytes(), 1).unwrap()));
+            words.for_each(|word| {
+                table.add(word.as_bytes(), 1).unwrap();
+            });
             let order = table.in_stable_order();
-            order.iter().map(|&entry| table.get(entry as usize).0.to_vec()).collect()
+            order
+                .iter()
+                .map(|&entry| table.get(entry as usize).0.to_vec())
+                .collect()
         };
         let forward = in_order(&mut words.iter());
         assert_eq!(in_order(&mut words.iter().rev()), forward);
