@@ -24,6 +24,8 @@ mappings: the arithmetic of the standard covers them, which is checked here.
 import itertools
 import struct
 import sys
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
 from functools import cmp_to_key
 from pathlib import Path
 
@@ -46,99 +48,116 @@ FLAGS = (
     "MARK",  # dropped by the StripAccents normalizer
 )
 CODE_POINTS = [code for code in range(0x110000) if not 0xD800 <= code <= 0xDFFF]
+BAR = "█"  # nothing composes with it, decomposes to it, or touches it
+OTHERS = [code for code in CODE_POINTS if code != ord(BAR)]
+
+
+def probe_mapping(normalizer: normalizers.Normalizer) -> dict[int, str]:
+    """What becomes of each code point that does not stay as it is, from one call."""
+    outs = normalizer.normalize_str(BAR.join(map(chr, OTHERS))).split(BAR)
+    pairs = zip(OTHERS, outs, strict=True)
+    return {code: out for code, out in pairs if out != chr(code)}
 
 
 def probe_flags() -> list[int]:
-    def bert(**on: bool) -> normalizers.Normalizer:
+    def bert(**on: bool) -> dict[int, str]:
         off = {"clean_text": False, "handle_chinese_chars": False, "strip_accents": False}
-        return normalizers.BertNormalizer(**{**off, "lowercase": False, **on})
+        return probe_mapping(normalizers.BertNormalizer(**{**off, "lowercase": False, **on}))
 
-    clean, chinese = bert(clean_text=True), bert(handle_chinese_chars=True)
-    strip, mark = bert(strip_accents=True), normalizers.StripAccents()
-    nfd = normalizers.NFD()
-    words, pieces = pre_tokenizers.BertPreTokenizer(), pre_tokenizers.ByteLevel(False)
     bit = {name: 1 << position for position, name in enumerate(FLAGS)}
-    whole, sides, strips = probe_added_tokens()
-
     flags = [0] * 0x110000
-    for code in CODE_POINTS:
-        c = chr(code)
-        found = 0
-        cleaned = clean.normalize_str(c)
-        if cleaned == "":
-            found |= bit["REMOVED"]
-        elif cleaned == " ":
-            found |= bit["BLANK"]
+
+    def mark(name: str, codes: Iterable[int]) -> None:
+        for code in codes:
+            flags[code] |= bit[name]
+
+    cleaned, nfd = bert(clean_text=True), probe_mapping(normalizers.NFD())
+    assert set(cleaned.values()) == {"", " "}
+    mark("REMOVED", (code for code, out in cleaned.items() if out == ""))
+    mark("BLANK", (code for code, out in cleaned.items() if out == " "))
+    mark("BLANK", [ord(" ")])
+    padded = bert(handle_chinese_chars=True)
+    assert all(out == f" {chr(code)} " for code, out in padded.items())
+    mark("IDEOGRAPH", padded)
+    stripped = bert(strip_accents=True)
+    mark("NONSPACING", (code for code, out in stripped.items() if out == "" and code not in nfd))
+    gone = probe_mapping(normalizers.StripAccents())
+    assert set(gone.values()) == {""}
+    mark("MARK", gone)
+
+    splits = pre_tokenizers.BertPreTokenizer()
+    for code, words in probe_words(splits, "a{}a"):
+        if words == ["a", "a"]:
+            mark("WHITE_SPACE", [code])
+        elif words == ["a", chr(code), "a"]:
+            mark("BERT_PUNCTUATION", [code])
         else:
-            assert cleaned == c, hex(code)
-        if chinese.normalize_str(c) == f" {c} ":
-            found |= bit["IDEOGRAPH"]
-        if strip.normalize_str(c) == "" and nfd.normalize_str(c) == c:
-            found |= bit["NONSPACING"]
-        if mark.normalize_str(c) == "":
-            found |= bit["MARK"]
-        split = [piece for piece, _ in words.pre_tokenize_str(f"a{c}a")]
-        if split == ["a", "a"]:
-            found |= bit["WHITE_SPACE"]
-        elif split == ["a", c, "a"]:
-            found |= bit["BERT_PUNCTUATION"]
-        else:
-            assert split == [f"a{c}a"], hex(code)
-        for left, name in (("a", "LETTER"), ("1", "NUMBER"), ("!", None)):
-            if len(pieces.pre_tokenize_str(f"{left}{c}")) == 1:
-                found |= bit[name] if name else 0
-                break
-        else:
-            found |= bit["SPLIT_SPACE"]
-        if whole[code]:
-            found |= bit["WORD"]
-            assert sides[code], f"{code:#x} is \\w on one side only"
-        if strips[code]:
-            found |= bit["STRIPPED"]
-        flags[code] = found
+            assert words == [f"a{chr(code)}a"], hex(code)
+    pieces = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    joined = {}
+    for left in ("a", "1", "!"):
+        found = probe_words(pieces, left + "{}")
+        joined[left] = {code for code, words in found if words == [left + chr(code)]}
+    mark("LETTER", joined["a"])
+    mark("NUMBER", joined["1"])
+    mark("SPLIT_SPACE", set(CODE_POINTS) - joined["a"] - joined["1"] - joined["!"])
+
+    word = AddedToken("XX", single_word=True, normalized=False)
+    before, after = probe_added(word, "{}XX", False), probe_added(word, "XX{}", False)
+    assert before == after
+    mark("WORD", before)
+    left = probe_added(AddedToken("XX", lstrip=True, normalized=False), "{}XX", True)
+    right = probe_added(AddedToken("XX", rstrip=True, normalized=False), "XX{}", True)
+    assert left == right
+    mark("STRIPPED", left)
     return flags
 
 
-def probe_added_tokens() -> tuple[list[bool], list[bool], list[bool]]:
-    """For each code point: is it \\w before a token, after a token, \\s beside a token."""
+def probe_words(splits: pre_tokenizers.PreTokenizer, form: str) -> Iterator[tuple[int, list[str]]]:
+    """The pieces of each code point in the form, from calls with many of them on lines."""
+    for start in range(0, len(CODE_POINTS), 4096):
+        codes = CODE_POINTS[start : start + 4096]
+        text, ends = "", []
+        for code in codes:
+            text += form.format(chr(code))
+            ends.append(len(text))
+            text += "\n\n\n"
+        found: list[list[str]] = [[] for _ in codes]
+        for _, (left, right) in splits.pre_tokenize_str(text):
+            place = bisect_left(ends, right)
+            if place < len(ends) and left >= (ends[place - 1] + 3 if place else 0):
+                found[place].append(text[left:right])
+        yield from zip(codes, found, strict=True)
 
-    def tokenizer(token: AddedToken) -> Tokenizer:
-        made = Tokenizer(models.WordLevel({"?": 0}, unk_token="?"))
-        made.add_tokens([token])
-        return made
 
-    def probe(token: AddedToken, form: str, expected: int) -> list[bool]:
-        made = tokenizer(token)
-        result = [False] * 0x110000
-        for start in range(0, len(CODE_POINTS), 65536):
-            codes = CODE_POINTS[start : start + 65536]
-            encoded = made.encode_batch([form.format(chr(code)) for code in codes])
-            for code, encoding in zip(codes, encoded, strict=True):
-                result[code] = len(encoding.ids) == expected
-        return result
-
-    word = AddedToken("XX", single_word=True, normalized=False)
-    before, after = probe(word, "{}XX", 1), probe(word, "XX{}", 1)
-    left = probe(AddedToken("XX", lstrip=True, normalized=False), "{}XX", 1)
-    right = probe(AddedToken("XX", rstrip=True, normalized=False), "XX{}", 1)
-    assert left == right
-    return before, after, left
+def probe_added(token: AddedToken, form: str, whole: bool) -> set[int]:
+    """Code points whose form is one id (or else none of the token's ids)."""
+    tokenizer = Tokenizer(models.WordLevel({"?": 0}, unk_token="?"))
+    tokenizer.add_tokens([token])
+    result = set()
+    for start in range(0, len(CODE_POINTS), 65536):
+        codes = CODE_POINTS[start : start + 65536]
+        encoded = tokenizer.encode_batch_fast([form.format(chr(code)) for code in codes])
+        for code, encoding in zip(codes, encoded, strict=True):
+            if encoding.ids == ([1] if whole else [0]):
+                result.add(code)
+    return result
 
 
 def probe_ranks() -> list[int]:
     """Order the marks that canonical ordering moves, from what NFD does with pairs of them."""
     nfd = normalizers.NFD()
     low, high = "̴", "ͅ"  # the lowest and the highest combining class
-    single = {code: nfd.normalize_str(chr(code)) for code in CODE_POINTS}
-    moving = []
-    for code in CODE_POINTS:
+    changed = probe_mapping(nfd)
+    codes = [code for code in OTHERS if code not in changed]
+    befores = nfd.normalize_str(BAR.join(chr(code) + low for code in codes)).split(BAR)
+    afters = nfd.normalize_str(BAR.join(high + chr(code) for code in codes)).split(BAR)
+    moving = {low, high}
+    for code, before, after in zip(codes, befores, afters, strict=True):
         c = chr(code)
-        if single[code] != c:
-            continue
-        if nfd.normalize_str(c + low) == low + c or nfd.normalize_str(high + c) == c + high:
-            moving.append(c)
-    moving += [low, high]
-    moving = sorted(set(moving))
+        if before == low + c or after == c + high:
+            moving.add(c)
+    moving = sorted(moving)
 
     def compare(a: str, b: str) -> int:
         if nfd.normalize_str(a + b) == b + a and a != b:
@@ -153,19 +172,11 @@ def probe_ranks() -> list[int]:
             rank += 1
         ranks[ord(mark)] = rank
     assert rank < 256
-    for a, b in itertools.product(moving, repeat=2):
-        swapped = ranks[ord(a)] > ranks[ord(b)]
-        assert (nfd.normalize_str(a + b) == b + a) == (swapped or a == b), (a, b)
+    pairs = list(itertools.product(moving, repeat=2))
+    outs = nfd.normalize_str(BAR.join(a + b for a, b in pairs)).split(BAR)
+    for (a, b), out in zip(pairs, outs, strict=True):
+        assert out == (b + a if ranks[ord(a)] > ranks[ord(b)] else a + b), (a, b)
     return ranks
-
-
-def probe_mapping(normalizer: normalizers.Normalizer) -> dict[int, str]:
-    mapping = {}
-    for code in CODE_POINTS:
-        out = normalizer.normalize_str(chr(code))
-        if out != chr(code):
-            mapping[code] = out
-    return mapping
 
 
 def hangul(code: int) -> str:

@@ -130,7 +130,12 @@ def set_at(*keys: str | int, value: Any) -> Callable[[dict[str, Any]], None]:
             "roberta",
             set_at(
                 "post_processor",
-                value={"type": "Sequence", "processors": [{"type": "BertProcessing", "sep": ["a", 1], "cls": ["b", 2]}] * 2},
+                value={
+                    "type": "Sequence",
+                    "processors": [
+                        {"type": "BertProcessing", "sep": ["a", 1], "cls": ["b", 2]}
+                    ] * 2,
+                },
             ),
             "Sequence of several",
         ),
