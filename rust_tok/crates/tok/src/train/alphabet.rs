@@ -1,22 +1,22 @@
 //! The vocabulary before the first merge: special tokens, then the alphabet.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
 
 use super::CONTINUING_PREFIX;
+use crate::hash::FastMap;
 use crate::word_counts::WordCounts;
 
 /// Tokens by id and ids by token, growing.
 pub(super) struct Vocabulary {
     tokens: Vec<String>,
-    ids: HashMap<String, u32>,
+    ids: FastMap<String, u32>,
 }
 
 impl Vocabulary {
     pub(super) fn new(special_tokens: &[String]) -> Self {
         let mut vocabulary = Self {
             tokens: Vec::new(),
-            ids: HashMap::new(),
+            ids: FastMap::default(),
         };
         for token in special_tokens {
             vocabulary.add(token.clone());
@@ -70,7 +70,7 @@ impl Vocabulary {
         for c in kept {
             self.add(c.to_string());
         }
-        let mut symbols = Symbols(HashMap::new());
+        let mut symbols = Symbols(FastMap::default());
         seen.0.sort_unstable_by_key(|&(c, ..)| c);
         for (c, _, continues) in seen.0 {
             let Some(&first) = self.ids.get(c.encode_utf8(&mut [0; 4]) as &str) else {
@@ -91,7 +91,7 @@ impl Vocabulary {
 }
 
 /// Ids of the characters of the alphabet, at a word's start and behind it.
-pub(super) struct Symbols(HashMap<char, (u32, u32)>);
+pub(super) struct Symbols(FastMap<char, (u32, u32)>);
 
 impl Symbols {
     /// The symbols of a word; characters outside of the alphabet are passed over.
@@ -108,7 +108,7 @@ struct CharacterCounts(Vec<(char, u64, bool)>);
 
 impl CharacterCounts {
     fn of(counts: &WordCounts) -> Self {
-        let mut sums: HashMap<char, (u64, bool)> = HashMap::new();
+        let mut sums: FastMap<char, (u64, bool)> = FastMap::default();
         for (word, count) in counts.iter() {
             for (position, c) in characters(word).enumerate() {
                 let (sum, continues) = sums.entry(c).or_default();
@@ -126,5 +126,5 @@ impl CharacterCounts {
 
 fn characters(word: &[u8]) -> impl Iterator<Item = char> + Clone + '_ {
     // Words of counts are UTF-8 (`WordCounts::iter`).
-    word.utf8_chunks().flat_map(|chunk| chunk.valid().chars())
+    std::str::from_utf8(word).unwrap_or_default().chars()
 }

@@ -19,66 +19,22 @@
 //!
 //! Entries of the same pair and count are taken in the order of their coming; theirs is open there.
 
-use std::cmp::Ordering;
-use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 
 use super::alphabet::Vocabulary;
 use super::cells::{BOUNDARY, HOLE, Layout, Place};
 use super::pairs::{Pair, PairTable};
+use super::queue::{Queue, Waiting};
 use super::{GoOn, TrainProgress, Trained};
 use crate::{Error, Result};
 
 /// Merges between two questions whether to go on.
 const STEPS_PER_QUESTION: usize = 64;
+/// Reads that run side by side.
+const READ_AHEAD: usize = 16;
 /// Places below which giving some back isn't worth a pass.
 const FEWEST_STALE: usize = 1 << 16;
-
-/// A pair that waits, under the count that it had when it came.
-struct Waiting {
-    /// Count above inverted pair: the greatest is the next.
-    rank: u128,
-    start: usize,
-    len: usize,
-}
-
-impl Waiting {
-    fn new(pair: Pair, count: i64, start: usize, len: usize) -> Self {
-        Self {
-            rank: u128::from(count as u64) << 64 | u128::from(!pair.bits()),
-            start,
-            len,
-        }
-    }
-
-    fn pair(&self) -> Pair {
-        let bits = !(self.rank as u64);
-        Pair::new((bits >> 32) as u32, bits as u32)
-    }
-
-    fn count(&self) -> u64 {
-        (self.rank >> 64) as u64
-    }
-}
-
-impl PartialEq for Waiting {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Waiting {}
-
-impl PartialOrd for Waiting {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Waiting {
-    fn cmp(&self, other: &Self) -> Ordering {
-        (self.rank, other.start).cmp(&(other.rank, self.start))
-    }
-}
 
 /// What one merge changes beside one neighbour.
 #[derive(Clone, Copy, Default)]
@@ -128,7 +84,7 @@ pub(super) struct Trainer<'p> {
     /// Number of cells by symbol; 0 for a token that is in no word yet.
     spans: Vec<u32>,
     counts: PairTable,
-    queue: BinaryHeap<Waiting>,
+    queue: Queue,
     places: Vec<Place>,
     /// Number of places whose pair has left the queue.
     stale: usize,
@@ -153,7 +109,7 @@ impl<'p> Trainer<'p> {
                 counts.add(pair, count);
                 Waiting::new(pair, count, initial.places.start, initial.places.len())
             })
-            .collect();
+            .collect::<Vec<_>>();
         Self {
             spans: layout.spans(vocabulary.len()),
             neighbours: Neighbours {
@@ -165,7 +121,7 @@ impl<'p> Trainer<'p> {
             min_frequency: min_frequency.max(1),
             cells: layout.cells,
             counts,
-            queue,
+            queue: Queue::new(queue),
             places: adjacent.places,
             stale: 0,
             repeated: HashSet::new(),
@@ -201,17 +157,17 @@ impl<'p> Trainer<'p> {
         go_on(TrainProgress { done, wanted })
     }
 
-    fn merge(&mut self, pair: Pair, places: std::ops::Range<usize>) -> Result<()> {
+    fn merge(&mut self, pair: Pair, places: Range<usize>) -> Result<()> {
         let (symbol, is_new) = self.symbol_for(pair)?;
         self.merges.push(pair);
         self.stale += places.len();
         if self.repeated.contains(&pair) {
             let all = self.all_in_words_of(pair, places);
-            self.rewrite(pair, symbol, all.into_iter());
+            self.rewrite(pair, symbol, &all);
         } else {
             // The list is read while the cells are written; nothing else touches it.
             let all = std::mem::take(&mut self.places);
-            self.rewrite(pair, symbol, all[places].iter().copied());
+            self.rewrite(pair, symbol, &all[places]);
             self.places = all;
         }
         self.account(pair, symbol, is_new);
@@ -246,36 +202,49 @@ impl<'p> Trainer<'p> {
     }
 
     /// Writes the symbol over the pair at every place where it still stands.
-    fn rewrite(&mut self, pair: Pair, symbol: u32, places: impl Iterator<Item = Place>) {
+    fn rewrite(&mut self, pair: Pair, symbol: u32, places: &[Place]) {
+        for places in places.chunks(READ_AHEAD) {
+            // The cells lie anywhere in memory: these reads don't wait for each other.
+            for place in places {
+                std::hint::black_box(self.cells[place.cell as usize]);
+            }
+            for &place in places {
+                self.rewrite_at(pair, symbol, place);
+            }
+        }
+    }
+
+    #[inline]
+    fn rewrite_at(&mut self, pair: Pair, symbol: u32, place: Place) {
         let (left, right) = (pair.left(), pair.right());
-        let left_span = self.spans[left as usize] as usize;
-        let span = left_span + self.spans[right as usize] as usize;
         let cells = &mut self.cells;
-        for place in places {
-            let start = place.cell as usize;
-            if cells[start] != left || cells[start + left_span] != right {
-                continue;
-            }
-            let (middle, end) = (start + left_span, start + span);
-            let (before, after) = (cells[start - 1], cells[end]);
-            cells[middle - 1] = HOLE;
-            cells[middle] = HOLE;
-            cells[start] = symbol;
-            cells[end - 1] = symbol;
-            let weight = i64::from(place.weight);
-            if before != BOUNDARY {
-                let cell = place.cell - self.spans[before as usize];
-                let slot = match before == symbol {
-                    true => symbol * 2 + 1,
-                    false => before * 2,
-                };
-                self.neighbours.own_left += if before == symbol { weight } else { 0 };
-                self.neighbours.note(slot, Place { cell, ..place });
-            }
-            if after != BOUNDARY {
-                self.neighbours.own_right += if after == symbol { weight } else { 0 };
-                self.neighbours.note(after * 2 + 1, place);
-            }
+        let start = place.cell as usize;
+        if cells[start] != left {
+            return;
+        }
+        let middle = start + self.spans[left as usize] as usize;
+        if cells[middle] != right {
+            return;
+        }
+        let end = middle + self.spans[right as usize] as usize;
+        let (before, after) = (cells[start - 1], cells[end]);
+        cells[middle - 1] = HOLE;
+        cells[middle] = HOLE;
+        cells[start] = symbol;
+        cells[end - 1] = symbol;
+        let weight = i64::from(place.weight);
+        if before == symbol {
+            let cell = place.cell - self.spans[symbol as usize];
+            self.neighbours.own_left += weight;
+            self.neighbours
+                .note(symbol * 2 + 1, Place { cell, ..place });
+        } else if before != BOUNDARY {
+            let cell = place.cell - self.spans[before as usize];
+            self.neighbours.note(before * 2, Place { cell, ..place });
+        }
+        if after != BOUNDARY {
+            self.neighbours.own_right += if after == symbol { weight } else { 0 };
+            self.neighbours.note(after * 2 + 1, place);
         }
     }
 
@@ -284,39 +253,52 @@ impl<'p> Trainer<'p> {
         let (left, right) = (pair.left(), pair.right());
         let neighbours = &mut self.neighbours;
         let own = symbol * 2 + 1;
-        for &slot in &neighbours.used {
-            let (neighbour, weight) = (slot / 2, neighbours.beside[slot as usize].weight);
-            if slot == own {
-                self.counts
-                    .add(Pair::new(symbol, left), -neighbours.own_left);
-                self.counts
-                    .add(Pair::new(right, symbol), -neighbours.own_right);
-            } else if slot % 2 == 1 {
-                self.counts.add(Pair::new(right, neighbour), -weight);
-            } else {
-                self.counts.add(Pair::new(neighbour, left), -weight);
+        let old_pair = |slot: u32| match slot % 2 {
+            1 => Pair::new(right, slot / 2),
+            _ => Pair::new(slot / 2, left),
+        };
+        let new_pair = |slot: u32| match slot % 2 {
+            1 => Pair::new(symbol, slot / 2),
+            _ => Pair::new(slot / 2, symbol),
+        };
+        for slots in neighbours.used.chunks(READ_AHEAD) {
+            slots
+                .iter()
+                .for_each(|&slot| self.counts.touch(old_pair(slot)));
+            for &slot in slots {
+                if slot == own {
+                    self.counts
+                        .add(Pair::new(symbol, left), -neighbours.own_left);
+                    self.counts
+                        .add(Pair::new(right, symbol), -neighbours.own_right);
+                } else {
+                    let weight = neighbours.beside[slot as usize].weight;
+                    self.counts.add(old_pair(slot), -weight);
+                }
             }
         }
         let mut start = self.places.len();
-        for &slot in &neighbours.used {
-            let beside = &mut neighbours.beside[slot as usize];
-            let new_pair = match slot % 2 {
-                1 => Pair::new(symbol, slot / 2),
-                _ => Pair::new(slot / 2, symbol),
-            };
-            let (count, is_first) = self.counts.add(new_pair, beside.weight);
-            if !(is_new || is_first) {
-                self.repeated.insert(new_pair);
+        for slots in neighbours.used.chunks(READ_AHEAD) {
+            slots
+                .iter()
+                .for_each(|&slot| self.counts.touch(new_pair(slot)));
+            for &slot in slots {
+                let beside = &mut neighbours.beside[slot as usize];
+                let pair = new_pair(slot);
+                let (count, is_first) = self.counts.add(pair, beside.weight);
+                if !(is_new || is_first) {
+                    self.repeated.insert(pair);
+                }
+                let len = beside.places;
+                if count > 0 {
+                    self.queue.push(Waiting::new(pair, count, start, len));
+                }
+                *beside = Beside {
+                    weight: 0,
+                    places: start,
+                };
+                start += len;
             }
-            let len = beside.places;
-            if count > 0 {
-                self.queue.push(Waiting::new(new_pair, count, start, len));
-            }
-            *beside = Beside {
-                weight: 0,
-                places: start,
-            };
-            start += len;
         }
         self.places.resize(start, Place::default());
         for (slot, place) in neighbours.found.drain(..) {
@@ -331,7 +313,7 @@ impl<'p> Trainer<'p> {
     }
 
     /// Every place of a pair in the words where the given places are.
-    fn all_in_words_of(&self, pair: Pair, places: std::ops::Range<usize>) -> Vec<Place> {
+    fn all_in_words_of(&self, pair: Pair, places: Range<usize>) -> Vec<Place> {
         let cells = &self.cells;
         let mut found = Vec::new();
         let mut word = 0..0;
@@ -361,17 +343,14 @@ impl<'p> Trainer<'p> {
         if self.stale < FEWEST_STALE || self.stale * 2 < self.places.len() {
             return;
         }
-        let mut waiting = std::mem::take(&mut self.queue).into_vec();
-        waiting.sort_unstable_by_key(|entry| entry.start);
         let mut end = 0;
-        for entry in &mut waiting {
+        self.queue.for_each_by_start(|entry| {
             let old = entry.start..entry.start + entry.len;
             entry.start = end;
             end += entry.len;
             self.places.copy_within(old, entry.start);
-        }
+        });
         self.places.truncate(end);
-        self.queue = waiting.into();
         self.stale = 0;
     }
 

@@ -31,7 +31,10 @@
 //!    place, and all those look-ups are independent of each other (`merges`, `pairs`).
 //! 4. *A lazy queue.* Pairs wait in a heap under the count that they had when they entered, an
 //!    upper bound. One that has lost occurrences goes back with its present count when it comes up.
-//!    So the heap costs O(log) per new pair and per return, and nothing per changed count.
+//!    So the heap costs O(log) per new pair and per return, and nothing per changed count; rare
+//!    pairs wait outside of it (`queue`).
+//! 5. *Reads side by side.* Places and pair counts lie anywhere in memory. Each batch of them is
+//!    read once before it is worked on, so that the waits overlap.
 //!
 //! Together O(*n* + *p* log *p*) for *p* pairs that ever existed, p ≤ 3*n*. Memory: 4 bytes per
 //! symbol, 8 per place, 16 per pair, 32 per queued pair.
@@ -40,6 +43,7 @@ mod alphabet;
 mod cells;
 mod merges;
 mod pairs;
+mod queue;
 mod tokenizer;
 
 use alphabet::Vocabulary;
