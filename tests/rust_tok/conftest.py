@@ -43,5 +43,5 @@ def oracle_files(parity: ModuleType, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(scope="session")
 def strings(parity: ModuleType) -> list[str]:
-    """200,000 strings: hostile ones, every code point, real text, mixtures."""
+    """200,000 strings: hostile ones, code points, real text, mixtures."""
     return list(parity.strings(200_000))
