@@ -24,8 +24,7 @@ mappings: the arithmetic of the standard covers them, which is checked here.
 import itertools
 import struct
 import sys
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cmp_to_key
 from pathlib import Path
 
@@ -86,21 +85,24 @@ def probe_flags() -> list[int]:
     mark("MARK", gone)
 
     splits = pre_tokenizers.BertPreTokenizer()
-    for code, words in probe_words(splits, "a{}a"):
+    inside = probe_runs(splits, CODE_POINTS, "a{}a")
+    for code, words in probe_words(splits, sorted({*CODE_POINTS} - inside), "a{}a"):
         if words == ["a", "a"]:
             mark("WHITE_SPACE", [code])
         elif words == ["a", chr(code), "a"]:
             mark("BERT_PUNCTUATION", [code])
         else:
-            assert words == [f"a{chr(code)}a"], hex(code)
+            assert len(words) == 1, hex(code)
     pieces = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    joined = {}
-    for left in ("a", "1", "!"):
-        found = probe_words(pieces, left + "{}")
-        joined[left] = {code for code, words in found if words == [left + chr(code)]}
-    mark("LETTER", joined["a"])
-    mark("NUMBER", joined["1"])
-    mark("SPLIT_SPACE", set(CODE_POINTS) - joined["a"] - joined["1"] - joined["!"])
+    rest = set(CODE_POINTS)
+    for left, name in (("!", None), ("a", "LETTER"), ("1", "NUMBER")):
+        joined = probe_runs(pieces, sorted(rest), left + "{}")
+        found = probe_words(pieces, sorted(rest - joined), left + "{}")
+        joined |= {code for code, words in found if len(words) == 1}
+        rest -= joined
+        if name:
+            mark(name, joined)
+    mark("SPLIT_SPACE", rest)
 
     word = AddedToken("XX", single_word=True, normalized=False)
     before, after = probe_added(word, "{}XX", False), probe_added(word, "XX{}", False)
@@ -113,21 +115,22 @@ def probe_flags() -> list[int]:
     return flags
 
 
-def probe_words(splits: pre_tokenizers.PreTokenizer, form: str) -> Iterator[tuple[int, list[str]]]:
-    """The pieces of each code point in the form, from calls with many of them on lines."""
-    for start in range(0, len(CODE_POINTS), 4096):
-        codes = CODE_POINTS[start : start + 4096]
-        text, ends = "", []
-        for code in codes:
-            text += form.format(chr(code))
-            ends.append(len(text))
-            text += "\n\n\n"
-        found: list[list[str]] = [[] for _ in codes]
-        for _, (left, right) in splits.pre_tokenize_str(text):
-            place = bisect_left(ends, right)
-            if place < len(ends) and left >= (ends[place - 1] + 3 if place else 0):
-                found[place].append(text[left:right])
-        yield from zip(codes, found, strict=True)
+def probe_runs(splits: pre_tokenizers.PreTokenizer, codes: Sequence[int], form: str) -> set[int]:
+    """Code points of the runs that are one piece in the form: so is each of them then."""
+    joined = set()
+    for start in range(0, len(codes), 64):
+        run = codes[start : start + 64]
+        if len(splits.pre_tokenize_str(form.format("".join(map(chr, run))))) == 1:
+            joined.update(run)
+    return joined
+
+
+def probe_words(
+    splits: pre_tokenizers.PreTokenizer, codes: Sequence[int], form: str
+) -> Iterator[tuple[int, list[str]]]:
+    """The pieces of each code point in the form."""
+    for code in codes:
+        yield code, [piece for piece, _ in splits.pre_tokenize_str(form.format(chr(code)))]
 
 
 def probe_added(token: AddedToken, form: str, whole: bool) -> set[int]:
