@@ -1,5 +1,7 @@
 //! Laws that hold for every text.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::json;
