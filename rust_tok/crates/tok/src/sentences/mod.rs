@@ -12,7 +12,7 @@
 //! everything else is passed over bytewise, characters of several bytes included. At a terminator
 //! the rules are played out exactly, on the classes of all code points, up to the first character
 //! that decides. That looks no further ahead than the next terminator, so the whole is linear.
-//! About 600 MB/s per core on English text.
+//! About 370 MB/s per core on English text, where the crate that is the oracle does 30.
 
 mod abbreviations;
 mod classes;

@@ -7,6 +7,7 @@ use crate::hash::FastMap;
 use crate::word_counts::WordCounts;
 
 /// Tokens by id and ids by token, growing.
+#[derive(Clone)]
 pub(super) struct Vocabulary {
     tokens: Vec<String>,
     ids: FastMap<String, u32>,

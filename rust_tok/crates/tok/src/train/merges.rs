@@ -17,13 +17,20 @@
 //!   pair can so be merged twice, and keeps the *last* rank.
 //! - An entry stands for all places of the pair in the *words* of its places.
 //!
+//! - At the very end, entries that came with a count below `min_frequency` are looked at again, and
+//!   one whose pair has become more frequent since is merged.
+//!
 //! Entries of the same pair and count are taken in the order of their coming; theirs is open there.
+//!
+//! Most pairs are rare for good. Only the last rule needs them, and only if the vocabulary doesn't
+//! get full; so they are left out ([`RarePairs::Spared`]), and in that case, if any pair has come a
+//! second time, the training is done again with them. Only small corpora end so.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use super::alphabet::Vocabulary;
-use super::cells::{BOUNDARY, HOLE, Layout, Place};
+use super::cells::{BOUNDARY, HOLE, Initial, Layout, Place};
 use super::pairs::{Pair, PairTable};
 use super::queue::{Queue, Waiting};
 use super::{GoOn, TrainProgress, Trained};
@@ -33,6 +40,8 @@ use crate::{Error, Result};
 const STEPS_PER_QUESTION: usize = 64;
 /// Reads that run side by side.
 const READ_AHEAD: usize = 16;
+/// In place of where the next place of a pair goes: the pair isn't queued.
+const UNLISTED: usize = usize::MAX;
 /// Places below which giving some back isn't worth a pass.
 const FEWEST_STALE: usize = 1 << 16;
 
@@ -74,12 +83,30 @@ impl Neighbours {
     }
 }
 
+/// What becomes of pairs with counts below `min_frequency`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RarePairs {
+    /// Queued like all others.
+    Kept,
+    /// Left out: less memory, less time.
+    Spared,
+}
+
+/// Whether rare pairs that were left out could have made a difference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Sure,
+    Unsure,
+}
+
 /// The state of one training.
 pub(super) struct Trainer<'p> {
     vocabulary: Vocabulary,
     /// Dropped from the right symbol of a pair when the token is spelled.
     prefix: &'p str,
-    min_frequency: u64,
+    min_frequency: i64,
+    /// Pairs of smaller counts aren't queued.
+    least_count: i64,
     cells: Vec<u32>,
     /// Number of cells by symbol; 0 for a token that is in no word yet.
     spans: Vec<u32>,
@@ -100,16 +127,27 @@ impl<'p> Trainer<'p> {
         layout: Layout,
         prefix: &'p str,
         min_frequency: u64,
+        rare_pairs: RarePairs,
     ) -> Self {
+        let min_frequency = i64::try_from(min_frequency).unwrap_or(i64::MAX).max(1);
+        let least_count = match rare_pairs {
+            RarePairs::Kept => 1,
+            RarePairs::Spared => min_frequency,
+        };
         let adjacent = layout.adjacent();
         let mut counts = PairTable::new();
-        let queue = (adjacent.pairs.into_iter())
-            .map(|initial| {
-                let (pair, count) = (initial.pair, initial.count);
-                counts.add(pair, count);
-                Waiting::new(pair, count, initial.places.start, initial.places.len())
-            })
-            .collect::<Vec<_>>();
+        let mut queue = Vec::new();
+        for Initial {
+            pair,
+            count,
+            places,
+        } in adjacent.pairs
+        {
+            counts.add(pair, count);
+            if count >= least_count {
+                queue.push(Waiting::new(pair, count, places.start, places.len()));
+            }
+        }
         Self {
             spans: layout.spans(vocabulary.len()),
             neighbours: Neighbours {
@@ -118,7 +156,8 @@ impl<'p> Trainer<'p> {
             },
             vocabulary,
             prefix,
-            min_frequency: min_frequency.max(1),
+            min_frequency,
+            least_count,
             cells: layout.cells,
             counts,
             queue: Queue::new(queue),
@@ -130,20 +169,28 @@ impl<'p> Trainer<'p> {
     }
 
     /// Merges until the vocabulary has `wanted` tokens or no pair is frequent enough.
-    pub(super) fn run(&mut self, wanted: usize, go_on: GoOn<'_>) -> Result<()> {
+    pub(super) fn run(&mut self, wanted: usize, go_on: GoOn<'_>) -> Result<Outcome> {
+        let mut outcome = Outcome::Sure;
         let mut steps = 0_usize;
         while self.vocabulary.len() < wanted {
             let Some(waiting) = self.queue.pop() else {
+                if self.least_count > 1 && !self.repeated.is_empty() {
+                    outcome = Outcome::Unsure;
+                }
                 break;
             };
             let pair = waiting.pair();
             let count = self.counts.get(pair);
-            if waiting.count() != count as u64 {
-                let (start, len) = (waiting.start, waiting.len);
-                self.queue.push(Waiting::new(pair, count, start, len));
+            if waiting.count() != count {
+                let Waiting { start, len, .. } = waiting;
+                if count >= self.least_count {
+                    self.queue.push(Waiting::new(pair, count, start, len));
+                } else {
+                    self.stale += len;
+                }
                 continue;
             }
-            if waiting.count() < self.min_frequency {
+            if count < self.min_frequency {
                 break;
             }
             self.merge(pair, waiting.start..waiting.start + waiting.len)?;
@@ -154,7 +201,8 @@ impl<'p> Trainer<'p> {
             steps += 1;
         }
         let done = self.vocabulary.len();
-        go_on(TrainProgress { done, wanted })
+        go_on(TrainProgress { done, wanted })?;
+        Ok(outcome)
     }
 
     fn merge(&mut self, pair: Pair, places: Range<usize>) -> Result<()> {
@@ -289,22 +337,22 @@ impl<'p> Trainer<'p> {
                 if !(is_new || is_first) {
                     self.repeated.insert(pair);
                 }
-                let len = beside.places;
-                if count > 0 {
+                let len = std::mem::replace(&mut beside.places, UNLISTED);
+                beside.weight = 0;
+                if count >= self.least_count {
                     self.queue.push(Waiting::new(pair, count, start, len));
+                    beside.places = start;
+                    start += len;
                 }
-                *beside = Beside {
-                    weight: 0,
-                    places: start,
-                };
-                start += len;
             }
         }
         self.places.resize(start, Place::default());
         for (slot, place) in neighbours.found.drain(..) {
             let next = &mut neighbours.beside[slot as usize].places;
-            self.places[*next] = place;
-            *next += 1;
+            if *next != UNLISTED {
+                self.places[*next] = place;
+                *next += 1;
+            }
         }
         for slot in neighbours.used.drain(..) {
             neighbours.beside[slot as usize].places = 0;

@@ -36,6 +36,11 @@
 //! 5. *Reads side by side.* Places and pair counts lie anywhere in memory. Each batch of them is
 //!    read once before it is worked on, so that the waits overlap.
 //!
+//! On 71 MB of English dictionaries (412 thousand distinct pieces, 30,522 entries; an EPYC core) the
+//! merge loop takes 0.43 s; without 5 and with all pairs in the heap it took 0.65 s. Counting the
+//! words takes 1.2 s of one core and runs on all of them; the whole took the trainer of `tokenizers`
+//! 39 s of processor time, with equal results.
+//!
 //! Together O(*n* + *p* log *p*) for *p* pairs that ever existed, p ≤ 3*n*. Memory: 4 bytes per
 //! symbol, 8 per place, 16 per pair, 32 per queued pair.
 
@@ -48,7 +53,7 @@ mod tokenizer;
 
 use alphabet::Vocabulary;
 use cells::Layout;
-use merges::Trainer;
+use merges::{Outcome, RarePairs, Trainer};
 pub use tokenizer::check_special_tokens;
 
 use crate::pretokenize::byte_level::BYTE_TO_CHAR;
@@ -113,8 +118,9 @@ pub fn train_wordpiece(
     let mut vocabulary = Vocabulary::new(&settings.special_tokens);
     let symbols = vocabulary.add_characters(counts, settings.limit_alphabet);
     check_room(&vocabulary, settings)?;
-    let layout = Layout::new(counts.iter().map(|(word, count)| (symbols.of(word), count)))?;
-    finish(vocabulary, layout, CONTINUING_PREFIX, settings, go_on)
+    let words = || (counts.iter()).map(|(word, count)| (symbols.of(word), count));
+    let layout = || Layout::new(words());
+    finish(&vocabulary, layout, CONTINUING_PREFIX, settings, go_on)
 }
 
 /// Trains byte-level BPE; all 256 bytes are in the alphabet. The merges are those of the pinned
@@ -131,23 +137,37 @@ pub fn train_bpe(
     let mut vocabulary = Vocabulary::new(&settings.special_tokens);
     let ids = vocabulary.add_bytes(&BYTE_TO_CHAR);
     check_room(&vocabulary, settings)?;
-    let words = counts.iter().map(|(word, count)| {
-        let symbols = word.iter().map(|&byte| ids[usize::from(byte)]);
-        (symbols, count)
-    });
-    finish(vocabulary, Layout::new(words)?, "", settings, go_on)
+    let symbol = |byte: &u8| ids[usize::from(*byte)];
+    let words = || (counts.iter()).map(|(word, count)| (word.iter().map(symbol), count));
+    finish(&vocabulary, || Layout::new(words()), "", settings, go_on)
 }
 
 fn finish(
-    vocabulary: Vocabulary,
-    layout: Layout,
+    vocabulary: &Vocabulary,
+    layout: impl Fn() -> Result<Layout>,
     prefix: &str,
     settings: &TrainSettings,
     go_on: GoOn<'_>,
 ) -> Result<Trained> {
-    let mut trainer = Trainer::new(vocabulary, layout, prefix, settings.min_frequency);
-    trainer.run(settings.vocab_size, go_on)?;
-    Ok(trainer.into_trained())
+    let trainer = |rare_pairs| {
+        let vocabulary = vocabulary.clone();
+        let min_frequency = settings.min_frequency;
+        Ok::<_, Error>(Trainer::new(
+            vocabulary,
+            layout()?,
+            prefix,
+            min_frequency,
+            rare_pairs,
+        ))
+    };
+    let mut sparing = trainer(RarePairs::Spared)?;
+    if sparing.run(settings.vocab_size, go_on)? == Outcome::Sure {
+        return Ok(sparing.into_trained());
+    }
+    drop(sparing);
+    let mut keeping = trainer(RarePairs::Kept)?;
+    keeping.run(settings.vocab_size, go_on)?;
+    Ok(keeping.into_trained())
 }
 
 fn wrong_kind(trainer: &str, counts: &WordCounts) -> Error {

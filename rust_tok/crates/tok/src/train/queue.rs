@@ -28,8 +28,8 @@ impl Waiting {
         Pair::new((bits >> 32) as u32, bits as u32)
     }
 
-    pub(super) fn count(&self) -> u64 {
-        (self.rank >> 64) as u64
+    pub(super) fn count(&self) -> i64 {
+        (self.rank >> 64) as i64
     }
 }
 
@@ -61,19 +61,19 @@ impl Ord for Waiting {
 /// way through a heap of millions.
 pub(super) struct Queue {
     heap: BinaryHeap<Waiting>,
-    /// Every entry of the heap entered with at least this count, every other one is below it.
-    floor: u64,
+    /// Every entry of the heap has entered with at least this count, every other one is below it.
+    floor: i64,
     rare: Vec<Waiting>,
 }
 
 /// Between the most frequent pair aside and the least frequent one that moves in.
-const SPREAD: u64 = 4;
+const SPREAD: i64 = 4;
 
 impl Queue {
     pub(super) fn new(waiting: Vec<Waiting>) -> Self {
         Self {
             heap: BinaryHeap::new(),
-            floor: u64::MAX,
+            floor: i64::MAX,
             rare: waiting,
         }
     }
