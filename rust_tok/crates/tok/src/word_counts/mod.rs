@@ -21,7 +21,8 @@
 //! # Cost
 //!
 //! One pass over the text, one table look-up per word (most end in a cache of hot words), about 40
-//! bytes of memory per distinct word: `table` tells how.
+//! bytes of memory per distinct word: `table` tells how. 50 million distinct words take 2.25 GiB,
+//! and the whole way of a cluster in one process 3.2 GiB (`tools/many_words.py`).
 
 mod table;
 
