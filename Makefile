@@ -100,7 +100,8 @@ $(DEPENDENCIES): requirements.lock | $(BIN)/uv
 
 $(NATIVE): $(RUST_SOURCES) $(DEPENDENCIES) | tools
 	@echo "==> building rust_tok (release)"
-	@cd rust_tok && VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --release --quiet --uv
+	@cd rust_tok && VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --release --quiet --uv \
+		> $(CURDIR)/$(VENV)/rust_tok.log 2>&1 || { cat $(CURDIR)/$(VENV)/rust_tok.log; exit 1; }
 	@touch $@
 
 $(PACKAGE): pyproject.toml $(NATIVE) $(DEPENDENCIES)
