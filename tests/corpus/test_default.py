@@ -45,8 +45,10 @@ def test_corpus_is_made_once_with_a_label_per_document(
     texts = [row["text"] for row in rows]
     assert len(texts) == len(set(texts)) > 1000
     assert all(row["object"] for row in rows)
-    assert default.default_corpus(tmp_path) == file
+    told: list[str] = []
+    assert default.default_corpus(tmp_path, on_making=lambda: told.append("making")) == file
     assert file.stat().st_mtime_ns == made
+    assert told == []
 
 
 def test_cache_follows_the_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -36,11 +36,14 @@ PACKAGES = (
 )
 
 
-def default_corpus(cache_folder: Path | None = None) -> Path:
+def default_corpus(
+    cache_folder: Path | None = None, on_making: Callable[[], None] = lambda: None
+) -> Path:
     """The jsonl file of the default corpus (columns text, package, object), made when missing.
 
     Args:
         cache_folder: where to keep it; the user's cache folder when left out.
+        on_making: called before the file is made, which takes most of a minute.
     """
     folder = cache_folder or user_cache_folder() / "default-corpus"
     packages = _packages()
@@ -49,6 +52,7 @@ def default_corpus(cache_folder: Path | None = None) -> Path:
     )
     file = folder / f"{checksum_of_bytes(listing.encode())}.jsonl"
     if not file.is_file():
+        on_making()
         write_file(Location.parse(file), "".join(f"{x}\n" for x in _collect(packages)).encode())
         # The name is a fingerprint of the content: made anew, it is the same source.
         os.utime(file, (0, 0))

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from raybert.cluster import WorkerRequest, start
 from raybert.corpus.corpus import Corpus
+from raybert.corpus.default import default_corpus
 from raybert.corpus.shards import REPLACED, SKIPPED, TEXT_BYTES
 from raybert.corpus.tokenization import open_tokenizer, prepare
 from raybert.corpus.tokenizer_folder import TokenizerFolder
@@ -33,7 +34,7 @@ def train_tokenizer_job(settings: Settings) -> None:
         raise UserError("--output is missing: the folder for the tokenizer")
     if settings.tokenizer.path is not None:
         raise UserError("tokenizer.path is for a trained tokenizer; this job writes to --output")
-    corpus = Corpus.open(settings.corpus)
+    corpus = _open(settings)
     folder = TokenizerFolder.prepare(corpus, settings.tokenizer, settings.output)
     if folder.finished:
         size = folder.read().vocab_size
@@ -80,7 +81,7 @@ def tokenize_corpus_job(settings: Settings) -> None:
     if settings.output is None:
         raise UserError("--output is missing: the folder for the token shards")
     tokenizer = open_tokenizer(settings.tokenizer.path)
-    corpus = Corpus.open(settings.corpus)
+    corpus = _open(settings)
     work = prepare(corpus, tokenizer, settings.output)
     if work.finished is not None:
         print(f"{work.maker.folder} is there already: {_summary(work.finished)}")
@@ -99,6 +100,16 @@ def tokenize_corpus_job(settings: Settings) -> None:
     _say_passed_over(sum(n[SKIPPED] for n in notes), sum(n[REPLACED] for n in notes))
     rate = sum(n[TEXT_BYTES] for n in notes) / 1e6 / seconds
     print(f"{work.maker.folder}: {_summary(manifest)}, {seconds:.1f} s ({rate:.1f} MB/s)")
+
+
+def _open(settings: Settings) -> Corpus:
+    if not settings.corpus.paths:
+        default_corpus(on_making=_say_making)
+    return Corpus.open(settings.corpus)
+
+
+def _say_making() -> None:
+    print("collecting the default corpus from the installed packages, this once …", flush=True)
 
 
 def _summary(manifest: Manifest) -> str:
