@@ -6,6 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+from transformers import AutoModelForPreTraining, AutoTokenizer
+
+import rust_tok
+from raybert.inference import fill_mask
+
 README = Path(__file__).parents[2] / "README.md"
 
 
@@ -24,14 +30,16 @@ def write_text(file: Path) -> Path:
     return file
 
 
-def test_snippet_runs_as_it_stands(tmp_path: Path):
+@pytest.mark.parametrize(("kind", "vocab_size"), [("wordpiece", "200"), ("bpe", "400")])
+def test_snippet_runs_as_it_stands(tmp_path: Path, kind: str, vocab_size: str):
     snippet = re.search(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
     assert snippet is not None
     code = snippet.group(1)
     assert len(code.splitlines()) <= 20
     small = {
         "RAYBERT__CORPUS__PATHS": str(write_text(tmp_path / "text.txt")),
-        "RAYBERT__TOKENIZER__VOCAB_SIZE": "200",
+        "RAYBERT__TOKENIZER__KIND": kind,
+        "RAYBERT__TOKENIZER__VOCAB_SIZE": vocab_size,
         "RAYBERT__MODEL__SIZE": "tiny",
         "RAYBERT__PRETRAINING__STEPS": "3",
         "RAYBERT__PRETRAINING__BATCH_SIZE": "8",
@@ -46,9 +54,12 @@ def test_snippet_runs_as_it_stands(tmp_path: Path):
         text=True,
     )
     assert run.returncode == 0, run.stderr
-    from transformers import AutoModelForPreTraining, AutoTokenizer
-
     export = tmp_path / "runs" / "first" / "export"
     model = AutoModelForPreTraining.from_pretrained(export)
     tokenizer = AutoTokenizer.from_pretrained(export)
     assert model.config.vocab_size == len(tokenizer)
+    ours = rust_tok.Tokenizer.from_file(str(export / "tokenizer.json"))
+    text = "A farmer repairs the blue door, and [MASK] nothing else."
+    assert tokenizer(text)["input_ids"] == ours.encode(text)
+    guesses = fill_mask(export, [text], top=3)
+    assert len(guesses[0]) == 3
