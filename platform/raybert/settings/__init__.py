@@ -7,6 +7,8 @@ with other sections stands in agreement.py.
 
 from raybert.settings.cluster import ClusterSettings
 from raybert.settings.corpus import CorpusSettings
+from raybert.settings.data import DataSettings
+from raybert.settings.finetuning import FinetuningSettings
 from raybert.settings.model import ModelSettings
 from raybert.settings.pretraining import PretrainingSettings
 from raybert.settings.samples import SampleSettings
@@ -16,6 +18,8 @@ from raybert.settings.tree import Settings
 __all__ = [
     "ClusterSettings",
     "CorpusSettings",
+    "DataSettings",
+    "FinetuningSettings",
     "ModelSettings",
     "PretrainingSettings",
     "SampleSettings",

@@ -43,10 +43,19 @@ def _workers_have_micro_shards(settings: "Settings") -> str | None:
     )
 
 
+def _finetuning_fits_device(settings: "Settings") -> str | None:
+    try:
+        settings.finetuning.num_micro_shards(settings.data.max_length)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
 _CHECKS: tuple[tuple[frozenset[str], Check], ...] = (
     (frozenset({"samples", "model"}), _length_fits_positions),
     (frozenset({"samples", "pretraining"}), _micro_shards_fit_device),
     (frozenset({"samples", "pretraining", "cluster"}), _workers_have_micro_shards),
+    (frozenset({"data", "finetuning"}), _finetuning_fits_device),
 )
 
 

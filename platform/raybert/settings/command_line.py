@@ -25,6 +25,8 @@ from raybert.settings.yaml_text import to_yaml
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+# Longer lists of choices stand in the help text instead.
+_LONGEST_METAVAR = 60
 
 _EPILOG = """\
 Where a setting is given twice, the first of these wins: the command line, the environment
@@ -166,12 +168,15 @@ def _shape(field: FieldInfo) -> dict[str, Any]:
     if "number" in allowed(field):
         metavar = f"{words}|N" if words else "N"
     elif words:
-        metavar = words
+        metavar = words if len(words) <= _LONGEST_METAVAR else "WORD"
     return {"metavar": metavar}
 
 
 def _help(field: FieldInfo, needed: bool) -> str:
     notes = []
+    words = "|".join(choices(field))
+    if len(words) > _LONGEST_METAVAR:
+        notes.append(words.replace("|", ", "))
     if "number (" in (told := allowed(field)):
         notes.append(told[told.index("number (") + len("number (") :].partition(")")[0])
     if needed:

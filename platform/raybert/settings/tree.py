@@ -4,6 +4,8 @@ from pydantic import Field
 
 from raybert.settings.cluster import ClusterSettings
 from raybert.settings.corpus import CorpusSettings
+from raybert.settings.data import DataSettings
+from raybert.settings.finetuning import FinetuningSettings
 from raybert.settings.marks import Section, operational
 from raybert.settings.model import ModelSettings
 from raybert.settings.pretraining import PretrainingSettings
@@ -23,4 +25,6 @@ class Settings(Section):
     model: ModelSettings = Field(default_factory=ModelSettings)
     samples: SampleSettings = Field(default_factory=SampleSettings)
     pretraining: PretrainingSettings = Field(default_factory=PretrainingSettings)
+    data: DataSettings = Field(default_factory=DataSettings)
+    finetuning: FinetuningSettings = Field(default_factory=FinetuningSettings)
     cluster: ClusterSettings = Field(default_factory=ClusterSettings)
