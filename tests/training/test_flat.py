@@ -28,9 +28,29 @@ def test_parameters_become_views_and_keep_their_values():
 def test_weights_decay_and_biases_and_norms_do_not():
     model = small_model()
     flat = FlatParameters(model)
-    decaying = {slot.name for slot in flat.slots if slot.offset < flat.num_decaying}
+    border = next(group.elements.stop for group in flat.groups if group.decays)
+    decaying = {slot.name for slot in flat.slots if slot.offset < border}
     assert decaying == {name for name, parameter in model.named_parameters() if parameter.ndim > 1}
     assert not decays("qkv.bias", nn.Parameter(torch.zeros(3, 4)))
+
+
+def test_groups_cover_the_parameters_by_decay_and_rate():
+    flat = FlatParameters(small_model(), rate_of=rate_of)
+    assert [(group.decays, group.rate) for group in flat.groups] == [
+        (decays, rate) for decays in (True, False) for rate in (1.0, 0.5, 0.25)
+    ]
+    assert [group.elements.start for group in flat.groups] == [
+        0,
+        *(group.elements.stop for group in flat.groups[:-1]),
+    ]
+    assert flat.groups[-1].elements.stop == flat.num_used
+    for group in flat.groups:
+        names = [s.name for s in flat.slots if s.offset in range(flat.num_used)[group.elements]]
+        assert {rate_of(name) for name in names} == {group.rate}
+
+
+def rate_of(name: str) -> float:
+    return {"embeddings": 0.25, "encoder": 0.5}.get(name.split(".")[1], 1.0)
 
 
 def test_layout_does_not_depend_on_the_number_of_slices():

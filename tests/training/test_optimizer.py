@@ -16,8 +16,12 @@ def gradient(step: int, num_elements: int) -> Tensor:
     return torch.randn(num_elements, generator=torch.Generator().manual_seed(step))
 
 
-def trained_in_slices(num_slices: int) -> FlatParameters:
-    flat = FlatParameters(small_model(), num_slices)
+def slower_embeddings(name: str) -> float:
+    return 0.5 if "embeddings" in name else 1.0
+
+
+def trained_in_slices(num_slices: int, rate_of=None) -> FlatParameters:
+    flat = FlatParameters(small_model(), num_slices, rate_of)
     optimizers = [AdamW(flat, rank, SETTINGS) for rank in range(num_slices)]
     for step, rate in enumerate(RATES):
         full = torch.zeros_like(flat.values)
@@ -50,9 +54,20 @@ def test_adamw_equals_torch(fused: bool):
         torch.testing.assert_close(ours[name], parameters[name].detach(), rtol=2e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize("num_slices", [2, 3, 5])
-def test_slices_do_not_change_a_bit(num_slices: int):
-    whole, sliced = trained_in_slices(1), trained_in_slices(num_slices)
+def test_a_group_learns_at_its_factor_of_the_rate():
+    """With a fixed rate for each parameter, only that of the embeddings halves."""
+    flat = FlatParameters(small_model(), 1, slower_embeddings)
+    optimizer = AdamW(flat, 0, AdamWSettings(weight_decay=0.0))
+    before = flat.values.clone()
+    optimizer.step(torch.ones_like(flat.values), 1e-2, torch.zeros(()))
+    for name, moved in flat.named_views(flat.values - before):
+        assert moved.mean().item() == pytest.approx(-1e-2 * slower_embeddings(name), rel=1e-4)
+
+
+@pytest.mark.parametrize("num_slices", [2, 3, 5, 40])
+@pytest.mark.parametrize("rate_of", [None, slower_embeddings])
+def test_slices_do_not_change_a_bit(num_slices: int, rate_of):
+    whole, sliced = trained_in_slices(1, rate_of), trained_in_slices(num_slices, rate_of)
     assert torch.equal(whole.values[: whole.num_used], sliced.values[: whole.num_used])
 
 

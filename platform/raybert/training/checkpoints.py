@@ -60,6 +60,7 @@ class Snapshot:
         engine: what the engine carries.
         run: the caller's own entries of state.json.
         files: further files by name: config.json and the tokenizer's.
+        pinned: steps whose checkpoints retention keeps, besides its own.
     """
 
     step: int
@@ -67,6 +68,7 @@ class Snapshot:
     engine: EngineState
     run: Mapping[str, Any]
     files: Mapping[str, bytes]
+    pinned: frozenset[int] = frozenset()
 
 
 def weights_in_host_memory(model: nn.Module) -> dict[str, Tensor]:
@@ -233,14 +235,14 @@ class CheckpointStore:
                 "checkpoints stand"
             ) from error
         try:
-            self._retain(snapshot.step)
+            self._retain(snapshot.step, snapshot.pinned)
         except OSError as error:  # what is left over goes with the next checkpoint
             logger.warning("an old checkpoint could not be removed: %s", error)
 
-    def _retain(self, newest: int) -> None:
+    def _retain(self, newest: int, pinned: frozenset[int]) -> None:
         """Removes what retention does not keep. `newest` was just committed, so it is whole."""
         committed = [step for step in self.steps() if step <= newest]
-        kept = set(committed[-self.keep_last :]) | {newest}
+        kept = {*committed[-self.keep_last :], newest, *pinned}
         if self.keep_every is not None:
             kept |= {step for step in committed if step % self.keep_every == 0}
         # Steps beyond the newest were passed over as damaged when the run came back; folders

@@ -89,21 +89,21 @@ def make_repeatable(device: torch.device) -> None:
 
 
 @contextlib.contextmanager
-def explaining_out_of_memory() -> Iterator[None]:
-    """Turns torch's out-of-memory errors into one that says which settings help."""
+def explaining_out_of_memory(section: str = "pretraining") -> Iterator[None]:
+    """Turns torch's out-of-memory errors into one that says which settings of a section help."""
     try:
         yield
     except torch.OutOfMemoryError as error:
-        raise _out_of_memory("the GPU", error) from error
+        raise _out_of_memory("the GPU", section, error) from error
     except RuntimeError as error:
         if "can't allocate memory" not in str(error):
             raise
-        raise _out_of_memory("this machine", error) from error
+        raise _out_of_memory("this machine", section, error) from error
 
 
-def _out_of_memory(where: str, error: RuntimeError) -> OutOfMemory:
+def _out_of_memory(where: str, section: str, error: RuntimeError) -> OutOfMemory:
     return OutOfMemory(
-        f"{where} has not enough memory for a step: lower pretraining.max_tokens_per_device (or "
-        "raise pretraining.micro_shards), or set pretraining.activation_checkpointing to true. "
+        f"{where} has not enough memory for a step: lower {section}.max_tokens_per_device (or "
+        f"raise {section}.micro_shards), or set {section}.activation_checkpointing to true. "
         f"Torch says: {str(error).splitlines()[0]}"
     )

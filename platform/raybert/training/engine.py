@@ -11,7 +11,7 @@ objective, C = 2 P columns (losses, right guesses).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -92,6 +92,8 @@ class Engine:
         num_micro_shards: K, into which every global batch is dealt.
         precision: of the forward and backward passes, resolved (`choose_precision`).
         group: the workers; the default process group, or this process alone.
+        rate_of: factor of the learning rate by a parameter's name; by default 1 for all.
+        section: of the settings tree that `settings` is, for messages.
 
     Attributes:
         micro_shards: which micro-shards of a step this worker computes.
@@ -109,6 +111,8 @@ class Engine:
         num_micro_shards: int,
         precision: PrecisionName = "fp32",
         group: WorkerGroup | None = None,
+        rate_of: Callable[[str], float] | None = None,
+        section: str = "pretraining",
     ) -> None:
         self.model = model
         self.objective = objective
@@ -116,8 +120,9 @@ class Engine:
         self.group = group or WorkerGroup()
         self.num_micro_shards = num_micro_shards
         self.micro_shards = worker_range(num_micro_shards, self.group.rank, self.group.size)
+        self.section = section
         self._settings = settings
-        self._flat = FlatParameters(model, self.group.size)
+        self._flat = FlatParameters(model, self.group.size, rate_of)
         self.group.broadcast_(self._flat.values)
         self._optimizer = AdamW(
             self._flat,
@@ -131,7 +136,7 @@ class Engine:
             self._reduction = FastReduction(self.group)
         self._gradients = GradientStack(self._flat)
         self._loss_scale = LossScale(precision, self.device)
-        self._skips = SkipWatch(settings.max_nonfinite_steps, settings.batch_size)
+        self._skips = SkipWatch(settings.max_nonfinite_steps, settings.batch_size, section)
 
     @property
     def device(self) -> torch.device:
@@ -160,7 +165,7 @@ class Engine:
             self._settings.num_warmup_steps(),
             self._settings.steps,
         )
-        with explaining_out_of_memory():
+        with explaining_out_of_memory(self.section):
             counts = self._global_counts(micro_shards)
             rows_KC = self._accumulate(step, micro_shards, counts)
             gradient_L = self._reduction.reduce(self._gradients.take())

@@ -38,7 +38,7 @@ def evaluate(
     names = engine.objective.names
     num_parts = len(names)
     rows_BC = torch.zeros(num_batches, 3 * num_parts, dtype=torch.float64, device=engine.device)
-    with torch.no_grad(), explaining_out_of_memory():
+    with torch.no_grad(), explaining_out_of_memory(engine.section):
         for place, batch in batches:
             if not 0 <= place < num_batches:
                 raise ValueError(f"place {place} of a batch must lie in 0..{num_batches - 1}")

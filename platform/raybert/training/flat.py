@@ -9,7 +9,7 @@ Shape suffix: N elements of a buffer, padding included.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -36,6 +36,21 @@ class Slot:
         return flat_N[self.offset : self.offset + self.shape.numel()].view(self.shape)
 
 
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Neighbours in the flat buffers that the optimizer treats alike.
+
+    Attributes:
+        elements: where they lie.
+        decays: whether weight decay applies.
+        rate: factor of the learning rate.
+    """
+
+    elements: slice
+    decays: bool
+    rate: float
+
+
 def decays(name: str, parameter: nn.Parameter) -> bool:
     """Whether weight decay applies: not to biases, nor to LayerNorm's vectors (BERT, A.2)."""
     return parameter.ndim >= 2 and not name.endswith("bias")
@@ -51,11 +66,12 @@ class FlatParameters:
     Args:
         model: what to train.
         num_slices: equal slices to cut the buffers into, one per worker.
+        rate_of: factor of the learning rate by a parameter's name; by default 1 for all.
 
     Attributes:
         values: float32 (N,), the parameters, zeros between them.
         slots: one per distinct parameter.
-        num_decaying: elements of the leading part that weight decay applies to.
+        groups: what the optimizer treats alike, decaying ones first; they cover the parameters.
         num_used: elements up to the end of the last parameter; the layout up to there does not
             depend on num_slices.
         slice_elements: N / num_slices, a multiple of BLOCK_ELEMENTS.
@@ -64,14 +80,20 @@ class FlatParameters:
         ValueError: nothing to train, or a parameter that is not float32.
     """
 
-    def __init__(self, model: nn.Module, num_slices: int = 1) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        num_slices: int = 1,
+        rate_of: Callable[[str], float] | None = None,
+    ) -> None:
         named = {name: p for name, p in model.named_parameters() if p.requires_grad}
         if not named:
             raise ValueError("the model has no trainable parameter")
         for name, parameter in named.items():
             if parameter.dtype != torch.float32:
                 raise ValueError(f"{name} is {parameter.dtype}; master weights must be float32")
-        self.slots, self.num_decaying, self.num_used = _lay_out(named)
+        self.slots, self.groups = _lay_out(named, rate_of or (lambda _: 1.0))
+        self.num_used = self.groups[-1].elements.stop
         self.slice_elements = _round_up(-(-self.num_used // num_slices), BLOCK_ELEMENTS)
         device = next(iter(named.values())).device
         self.values = torch.zeros(self.slice_elements * num_slices, device=device)
@@ -109,17 +131,21 @@ class FlatParameters:
         return ((slot.name, slot.view(flat_N)) for slot in self.slots)
 
 
-def _lay_out(named: Mapping[str, nn.Parameter]) -> tuple[tuple[Slot, ...], int, int]:
+def _lay_out(
+    named: Mapping[str, nn.Parameter], rate_of: Callable[[str], float]
+) -> tuple[tuple[Slot, ...], tuple[ParameterGroup, ...]]:
+    kinds = {name: (not decays(name, p), -rate_of(name)) for name, p in named.items()}
     slots: list[Slot] = []
-    offset = num_decaying = 0
-    for decaying in (True, False):
+    groups: list[ParameterGroup] = []
+    offset = 0
+    for kind in sorted(set(kinds.values())):
+        first = offset
         for name, parameter in named.items():
-            if decays(name, parameter) is decaying:
+            if kinds[name] == kind:
                 slots.append(Slot(name, offset, parameter.shape))
                 offset += _round_up(parameter.numel(), SLOT_ELEMENTS)
-        if decaying:
-            num_decaying = offset
-    return tuple(slots), num_decaying, offset
+        groups.append(ParameterGroup(slice(first, offset), not kind[0], -kind[1]))
+    return tuple(slots), tuple(groups)
 
 
 def _round_up(size: int, unit: int) -> int:

@@ -36,10 +36,14 @@ class Objective(Protocol):
 
     Attributes:
         names: the parts' names.
+        guessing: those that have right and wrong guesses.
     """
 
     @property
     def names(self) -> tuple[str, ...]: ...
+
+    @property
+    def guessing(self) -> tuple[str, ...]: ...
 
     def counts(self, batch: PackedBatch) -> tuple[int, ...]:
         """How many labels of a batch count, per part, without touching the device."""
@@ -59,6 +63,10 @@ class PretrainingObjective:
     @property
     def names(self) -> tuple[str, ...]:
         return ("mlm", "nsp") if self.next_sentence else ("mlm",)
+
+    @property
+    def guessing(self) -> tuple[str, ...]:
+        return self.names
 
     def counts(self, batch: PackedBatch) -> tuple[int, ...]:
         """(masked tokens, pairs), the second only with next sentences."""

@@ -43,14 +43,10 @@ class AdamW:
         self.exp_avg = torch.zeros_like(self._values_L)
         self.exp_avg_sq = torch.zeros_like(self._values_L)
         self.num_updates = torch.zeros((), device=self._values_L.device)
-        border = min(max(flat.num_decaying - owned.start, 0), flat.slice_elements)
         self._parts = [
-            (part, weight_decay)
-            for part, weight_decay in (
-                (slice(0, border), settings.weight_decay),
-                (slice(border, flat.slice_elements), 0.0),
-            )
-            if part.start < part.stop
+            (part, settings.weight_decay if group.decays else 0.0, group.rate)
+            for group in flat.groups
+            if (part := _inside(group.elements, owned)) is not None
         ]
 
     def step(self, gradient_L: Tensor, learning_rate: float, skip: Tensor) -> None:
@@ -58,13 +54,13 @@ class AdamW:
 
         Args:
             gradient_L: the slice's gradient.
-            learning_rate: of this step.
+            learning_rate: of this step; a group's own is that times its factor.
             skip: float32 scalar on the device; where it is 1 nothing changes, and nobody waits to
                 find out.
         """
         tensors = (self._values_L, gradient_L, self.exp_avg, self.exp_avg_sq)
         num_updates = [self.num_updates.clone() for _ in self._parts]
-        for (part, weight_decay), counted in zip(self._parts, num_updates, strict=True):
+        for (part, weight_decay, rate), counted in zip(self._parts, num_updates, strict=True):
             values, gradient, exp_avg, exp_avg_sq = (tensor[part] for tensor in tensors)
             adamw(
                 [values],
@@ -78,12 +74,21 @@ class AdamW:
                 amsgrad=False,
                 beta1=self._settings.beta1,
                 beta2=self._settings.beta2,
-                lr=learning_rate,
+                lr=learning_rate * rate,
                 weight_decay=weight_decay,
                 eps=self._settings.epsilon,
                 maximize=False,
             )
-        self.num_updates.copy_(num_updates[0])
+        if num_updates:
+            self.num_updates.copy_(num_updates[0])
+        else:  # a slice of padding only: it counts along
+            self.num_updates.add_(1 - skip)
+
+
+def _inside(elements: slice, owned: slice) -> slice | None:
+    """The part of a worker's slice that a range of the whole covers, counted from its begin."""
+    start, stop = max(elements.start, owned.start), min(elements.stop, owned.stop)
+    return slice(start - owned.start, stop - owned.start) if start < stop else None
 
 
 def block_norms(values_L: Tensor) -> Tensor:

@@ -34,19 +34,22 @@ class PrecisionChoice:
 
 
 def choose_precision(
-    requested: Literal["auto", "fp32", "bf16", "fp16"], device: torch.device
+    requested: Literal["auto", "fp32", "bf16", "fp16"],
+    device: torch.device,
+    section: str = "pretraining",
 ) -> PrecisionChoice:
     """Resolves `auto`; a precision asked for by name is taken if the device can do it at all.
 
     On a CPU `auto` first looks for bf16 instructions, then times one matrix product in both
     formats: without such instructions torch's bf16 was seen a hundred times slower than fp32. The
     result depends on the machine, so it belongs into the stored settings, not into each launch.
+    `section` is where the setting stands, for messages.
 
     Raises:
         UserError: fp16 or bf16 on a GPU that lacks it.
     """
     if device.type == "cuda":
-        return _choose_for_gpu(requested, device)
+        return _choose_for_gpu(requested, device, section)
     if requested != "auto":
         return PrecisionChoice(requested, "as asked for")
     capable = [name for name, found in _cpu_bf16_capabilities().items() if found]
@@ -60,7 +63,7 @@ def choose_precision(
 
 
 def _choose_for_gpu(
-    requested: Literal["auto", "fp32", "bf16", "fp16"], device: torch.device
+    requested: Literal["auto", "fp32", "bf16", "fp16"], device: torch.device, section: str
 ) -> PrecisionChoice:
     capability = torch.cuda.get_device_capability(device)
     name = (
@@ -71,7 +74,7 @@ def _choose_for_gpu(
         if not has[requested]:
             allowed = ", ".join(precision for precision, found in has.items() if found)
             raise UserError(
-                f"pretraining.precision {requested}: {name} has no hardware for it; "
+                f"{section}.precision {requested}: {name} has no hardware for it; "
                 f"allowed here: {allowed}"
             )
         return PrecisionChoice(requested, "as asked for")

@@ -11,12 +11,10 @@ Ray Train group each run one `Trainer`, and so does a notebook.
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
-import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any
 
 import torch
 
@@ -24,15 +22,11 @@ from bert.batch import PackedBatch
 from bert.bert import BertForPreTraining
 from bert.hf import from_hf_tensors
 from raybert.errors import UserError
-from raybert.samples import BatchLoader, PretrainingSamples
+from raybert.samples import PretrainingSamples
 from raybert.settings import Settings
 from raybert.storage import Location
-from raybert.training.checkpoints import (
-    Checkpoint,
-    CheckpointStore,
-    Snapshot,
-    weights_in_host_memory,
-)
+from raybert.training.agreement import agreed_checkpoint, agreed_precision
+from raybert.training.checkpoints import Checkpoint, CheckpointStore, weights_in_host_memory
 from raybert.training.device import choose_device
 from raybert.training.engine import Engine
 from raybert.training.evaluation import evaluate
@@ -41,48 +35,13 @@ from raybert.training.export import huggingface_files, model_card, write_export
 from raybert.training.first_weights import build_model, restore_model
 from raybert.training.group import WorkerGroup
 from raybert.training.lease import Lease
+from raybert.training.loop import Cadence, OnCheckpoint, Outcome, Permit, Tracker, TrainingLoop
 from raybert.training.objectives import PretrainingObjective
-from raybert.training.precision import PrecisionName, choose_precision
-from raybert.training.report import StepReport
+from raybert.training.precision import PrecisionName
 from raybert.training.run_identity import record, settle, with_pretraining
 from raybert.training.stopping import StopRequest
-from raybert.training.throughput import Meter, measure_peak
 
 _EVALUATION_SEQUENCES = 64
-_PRECISIONS: tuple[PrecisionName, ...] = ("fp32", "bf16", "fp16")
-
-logger = logging.getLogger(__name__)
-
-
-class Tracker(Protocol):
-    """What a trainer tells of its steps; `raybert.tracking.Tracker` is one."""
-
-    def resume(self, step: int) -> None: ...
-    def log(self, step: int, scalars: Mapping[str, float]) -> None: ...
-    def flush(self) -> None: ...
-
-
-class Permit(Protocol):
-    """The right to write to a run: its lease, or a worker's proof that the driver holds it."""
-
-    def check(self) -> None: ...
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a launch ended.
-
-    Attributes:
-        step: steps taken in all.
-        first_step: where this launch began.
-        stopped: why it ended before the last step; None if it didn't.
-        scalars: the last ones of each kind.
-    """
-
-    step: int
-    first_step: int
-    stopped: str | None
-    scalars: Mapping[str, float]
 
 
 class Trainer:
@@ -139,14 +98,13 @@ class Trainer:
             self._pretraining.keep_every,
             permit or self._lease,
         )
-        checkpoint = self._choose_checkpoint()
+        checkpoint = agreed_checkpoint(self._checkpoints, self.group, self._device)
         self.first_step = checkpoint.step if checkpoint else 0
         if self.first_step > self._pretraining.steps:
             raise UserError(
                 f"{run} has taken {self.first_step} steps, more than pretraining.steps "
                 f"{self._pretraining.steps}"
             )
-        self._seconds_before = checkpoint.run()["train_seconds"] if checkpoint else 0.0
         self.model = self._first_model(checkpoint, model).to(self._device)
         self.engine = Engine(
             self.model,
@@ -160,36 +118,41 @@ class Trainer:
             self.engine.restore(checkpoint.engine())
         self._files = huggingface_files(self.model, samples.store.tokenizer_path.read_bytes())
         self._held_out = _HeldOut.of(self.settings, samples)
-        self._scalars: dict[str, float] = {}
+        self._loop = TrainingLoop(
+            self.engine,
+            samples,
+            self._cadence(),
+            self,
+            self._checkpoints,
+            self._files,
+            tracker,
+            first_step=self.first_step,
+            seconds_before=checkpoint.run()["train_seconds"] if checkpoint else 0.0,
+        )
 
     def _settle(self, settings: Settings) -> Settings:
         """Every worker with the same answers: those of the run, or of worker 0."""
         settings = settle(settings, self._run, self._samples.store.manifest)
-        place = 0
-        if self.group.rank == 0:
-            choice = choose_precision(settings.pretraining.precision, self._device)
-            logger.info("precision %s: %s", choice.name, choice.reason)
-            place = _PRECISIONS.index(choice.name)
-        place = self._from_worker_0(place)
-        return with_pretraining(settings, {"precision": _PRECISIONS[place]})
+        precision = agreed_precision(
+            settings.pretraining.precision, self.group, self._device, "pretraining"
+        )
+        return with_pretraining(settings, {"precision": precision})
+
+    def _cadence(self) -> Cadence:
+        pretraining = self._pretraining
+        return Cadence(
+            pretraining.steps,
+            pretraining.batch_size,
+            pretraining.log_every,
+            pretraining.max_hours,
+            evaluates=lambda done: done % pretraining.evaluate_every == 0,
+            saves=lambda done: done % pretraining.checkpoint_every == 0,
+        )
 
     def _precision(self) -> PrecisionName:
         precision = self._pretraining.precision
         assert precision != "auto"  # settled
         return precision
-
-    def _from_worker_0(self, number: int) -> int:
-        shared = torch.tensor(number, device=self._device)
-        self.group.broadcast_(shared)
-        return int(shared.item())
-
-    def _choose_checkpoint(self) -> Checkpoint | None:
-        """The newest whole checkpoint as worker 0 sees it: all begin at the same step."""
-        chosen = self._checkpoints.newest_whole() if self.group.rank == 0 else None
-        number = self._from_worker_0(-1 if chosen is None else chosen.step)
-        if self.group.rank == 0 or number < 0:
-            return chosen
-        return Checkpoint(number, self._checkpoints.location_of(number))
 
     def _first_model(
         self, checkpoint: Checkpoint | None, given: BertForPreTraining | None
@@ -205,7 +168,7 @@ class Trainer:
         self,
         stop: StopRequest | None = None,
         deadline: float = math.inf,
-        on_checkpoint: Callable[[int, Mapping[str, float]], None] | None = None,
+        on_checkpoint: OnCheckpoint | None = None,
     ) -> Outcome:
         """Takes the steps that are left.
 
@@ -223,83 +186,25 @@ class Trainer:
             if self._tracker:
                 self._tracker.resume(self.first_step)
             try:
-                return self._train(stop or StopRequest(), deadline, on_checkpoint)
+                return self._loop.run(stop or StopRequest(), deadline, on_checkpoint)
             finally:
                 self._checkpoints.close()
 
-    def _train(
-        self,
-        stop: StopRequest,
-        deadline: float,
-        on_checkpoint: Callable[[int, Mapping[str, float]], None] | None,
-    ) -> Outcome:
-        done, reason = self.first_step, None
-        begin = time.monotonic()
-        with contextlib.closing(self._steps()) as steps:
-            for done in steps:
-                reason = self._agreed_stop(stop, deadline, done)
-                due = done % self._pretraining.checkpoint_every == 0
-                if due or reason or done == self._pretraining.steps:
-                    self._save(done, time.monotonic() - begin)
-                    if on_checkpoint:
-                        on_checkpoint(done, self._scalars)
-                if reason:
-                    break
-        stopped = reason if done < self._pretraining.steps else None
-        return Outcome(done, self.first_step, stopped, dict(self._scalars))
+    def evaluate_after(self, done: int) -> dict[str, float]:
+        """See `Course`."""
+        return self.evaluate()
 
-    def _steps(self) -> Generator[int]:
-        """Takes step after step, with what is logged of it; yields the steps taken so far."""
-        pretraining = self._pretraining
-        if self.first_step == pretraining.steps:
-            self._scalars |= self.evaluate()
-            return
-        peak = measure_peak(self._device, self.engine.precision)
-        meter = Meter(self.model.config, peak)
-        with BatchLoader(
-            self._samples,
-            pretraining.batch_size,
-            self.engine.num_micro_shards,
-            self.engine.micro_shards,
-            self.first_step,
-        ) as loader:
-            begin = time.perf_counter()
-            for step, batches in loader:
-                report = self.engine.step(step, batches)
-                done = step + 1
-                logs = done % pretraining.log_every == 0 or done == pretraining.steps
-                if logs:
-                    _ = report.num_tokens  # waits for the device
-                end = time.perf_counter()
-                waited, loader.wait_seconds = loader.wait_seconds, 0.0
-                meter.add(report, batches, end - begin, waited)
-                scalars = self._describe(report) | meter.take() if logs else {}
-                if done % pretraining.evaluate_every == 0 or done == pretraining.steps:
-                    scalars |= self.evaluate()
-                self._log(done, scalars)
-                yield done
-                if done == pretraining.steps:
-                    return
-                # Evaluating and saving are not part of a step's time.
-                begin = time.perf_counter()
+    def end_early(self) -> str | None:
+        """Pretraining takes all its steps."""
+        return None
 
-    def _describe(self, report: StepReport) -> dict[str, float]:
-        scalars = {"train/loss": report.loss}
-        for name, loss in report.losses.items():
-            scalars[f"train/{name}_loss"] = loss
-            scalars[f"train/{name}_accuracy"] = report.accuracies[name]
-        scalars["train/learning_rate"] = report.learning_rate
-        scalars["train/grad_norm"] = report.grad_norm
-        scalars["train/skipped_steps"] = float(self.engine.num_skipped)
-        if self.engine.precision == "fp16":
-            scalars["train/loss_scale"] = report.loss_scale
-        return scalars
+    def checkpoint_entries(self) -> dict[str, Any]:
+        """Nothing that the loop does not know."""
+        return {}
 
-    def _log(self, done: int, scalars: dict[str, float]) -> None:
-        if scalars:
-            self._scalars |= scalars
-            if self._tracker:
-                self._tracker.log(done, scalars)
+    def pinned_steps(self) -> Collection[int]:
+        """Retention by age is enough."""
+        return ()
 
     def evaluate(self) -> dict[str, float]:
         """Scalars `eval/…` on the held-out samples; none where there are no such samples."""
@@ -309,37 +214,6 @@ class Trainer:
         found = evaluate(self.engine, batches, self._held_out.num_batches)
         return {f"eval/{name}": value for name, value in found.items()}
 
-    def _agreed_stop(self, stop: StopRequest, deadline: float, done: int) -> str | None:
-        """Why worker 0 wants to stop here; the others only learn that it does."""
-        pretraining = self._pretraining
-        # On GPUs steps are queued ahead; asking every time would make each wait for the last.
-        if self._device.type != "cpu" and self.group.size > 1 and done % pretraining.log_every:
-            return None
-        reason = stop.reason
-        if reason is None and time.time() > deadline:
-            reason = f"max_hours {pretraining.max_hours:g}"
-        if self.group.size == 1:
-            return reason
-        stops = self._from_worker_0(int(reason is not None))
-        return (reason or "worker 0 stops") if stops else None
-
-    def _save(self, done: int, seconds: float) -> None:
-        state = self.engine.capture()
-        if state is None:
-            return
-        # The log must reach as far as the checkpoint: a resume only ever shortens it.
-        if self._tracker:
-            self._tracker.flush()
-        self._checkpoints.save(
-            Snapshot(
-                step=done,
-                weights=weights_in_host_memory(self.model),
-                engine=state,
-                run={"train_seconds": self._seconds_before + seconds},
-                files=self._files,
-            )
-        )
-
     def export(self) -> Location:
         """Commits the model as a Hugging Face folder beside the checkpoints; on worker 0."""
         place = self._run / EXPORT
@@ -348,7 +222,7 @@ class Trainer:
             "samples per step": f"{self._pretraining.batch_size:,}",
             "longest sample": f"{self.settings.samples.max_length} tokens",
         }
-        metrics = {k: v for k, v in self._scalars.items() if k.startswith("eval/")}
+        metrics = {k: v for k, v in self._loop.scalars.items() if k.startswith("eval/")}
         card = model_card(self._run.name, self.model.config, facts, metrics)
         write_export(place, weights_in_host_memory(self.model), self._files, card)
         return place

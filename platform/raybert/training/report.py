@@ -101,15 +101,17 @@ class SkipWatch:
     Args:
         limit: stop at so many in a row.
         batch_size: samples per step, to name the samples.
+        section: where the settings stand that may help.
 
     Attributes:
         num_skipped: in the whole run.
         in_a_row: up to the last step seen.
     """
 
-    def __init__(self, limit: int, batch_size: int) -> None:
+    def __init__(self, limit: int, batch_size: int, section: str = "pretraining") -> None:
         self._limit = limit
         self._batch_size = batch_size
+        self._section = section
         self._pending: deque[tuple[int, Tensor, torch.cuda.Event | None]] = deque()
         self.num_skipped = 0
         self.in_a_row = 0
@@ -158,6 +160,6 @@ class SkipWatch:
                 f"the loss or gradient was not finite in {self.in_a_row} steps in a row "
                 f"(steps {first} to {step}, samples {first * self._batch_size} to "
                 f"{(step + 1) * self._batch_size - 1}); none of them changed the weights. Lower "
-                "pretraining.learning_rate or lengthen pretraining.warmup_steps, or look at these "
+                f"{self._section}.learning_rate or lengthen the warm-up, or look at these "
                 "samples; the last checkpoint stands"
             )
