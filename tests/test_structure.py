@@ -17,6 +17,7 @@ ALLOWED = {
     "errors": set(),
     "storage": {"errors"},
     "settings": {"errors", "storage"},
+    "tables": {"errors", "storage", "settings"},
     "tokens": {"errors", "storage", "settings"},
     "tracking": {"errors", "storage", "settings"},
     "cluster": {"errors", "storage", "settings"},
@@ -24,7 +25,16 @@ ALLOWED = {
     "samples": {"errors", "storage", "settings", "tokens"},
     "training": {"errors", "storage", "settings", "tokens", "samples", "tracking", "cluster"},
     "tuning": {"errors", "storage", "settings", "training", "tracking", "cluster", "inference"},
-    "inference": {"errors", "storage", "settings", "tokens", "cluster", "training"},
+    "inference": {
+        "errors",
+        "storage",
+        "settings",
+        "tables",
+        "tokens",
+        "tracking",
+        "cluster",
+        "training",
+    },
 }
 
 
@@ -83,6 +93,7 @@ def test_rust_tok_knows_neither_torch_nor_ray():
     [
         ("raybert.settings", {"ray", "torch"}),
         ("raybert.storage", {"ray", "torch"}),
+        ("raybert.tables", {"ray", "torch"}),
         ("raybert.tokens", {"ray", "torch"}),
         ("raybert.samples", {"ray"}),
         ("raybert.training", {"ray"}),

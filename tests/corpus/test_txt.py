@@ -41,6 +41,7 @@ def read(data: bytes, bounds: list[int], block: int, longest: int = 1 << 20) -> 
 
 @given(FILES, st.booleans(), st.integers(1, 40), st.integers(1, 40))
 @example("a\n\nb", False, 1, 1)
+@example("\na", False, 1, 1)
 @example("\n \nb\n \n \nc", True, 1, 1)
 @settings(max_examples=400, deadline=None)
 def test_ranges_of_any_size_give_every_document_once(

@@ -15,7 +15,7 @@ from raybert.corpus import jsonl, parquet, txt
 from raybert.corpus.content import ContentPolicy, OnInvalid, PassedOver
 from raybert.corpus.ranges import Segment, TextRange
 from raybert.corpus.sources import Source
-from raybert.errors import InvalidContent
+from raybert.storage.compression import read_blocks
 
 BLOCK_BYTES: Final = 4 << 20
 
@@ -100,23 +100,7 @@ class Reader:
 
 def _blocks(source: Source, start: int, block_bytes: int) -> Iterator[bytes]:
     """The text of a file from byte `start` on."""
-    with source.location.open_input_file() as file:
-        if source.compression is None:
-            file.seek(start)
-            while block := file.read(block_bytes):
-                yield block
-            return
-        with pa.CompressedInputStream(file, source.compression) as stream:
-            while True:
-                try:
-                    block = stream.read(block_bytes)
-                except OSError as error:
-                    raise InvalidContent(
-                        f"{source}: not whole {source.compression}: {error}"
-                    ) from error
-                if not block:
-                    return
-                yield block
+    return read_blocks(source.location, source.compression, start, block_bytes)
 
 
 def _line_number(source: Source, offset: int) -> int:

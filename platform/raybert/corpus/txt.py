@@ -77,6 +77,9 @@ class _Scan:
             if len(self._window) < len(BYTE_ORDER_MARK):
                 return
             self._blank_mark()
+        yield from self._scan_window()
+
+    def _scan_window(self) -> Iterator[Documents]:
         starts, afters = self._blank_lines()
         yield from self._documents_between(starts, afters)
         if self._document is not None:
@@ -85,6 +88,9 @@ class _Scan:
 
     def close(self) -> Iterator[Documents]:
         """At the end of the file the open document is complete."""
+        if self._mark_expected:  # the whole file is shorter than a mark, and not scanned yet
+            self._mark_expected = False
+            yield from self._scan_window()
         if self._document is not None:
             yield from self._emit([(self._document, len(self._window))])
             self._document = None
