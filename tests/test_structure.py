@@ -35,6 +35,7 @@ ALLOWED = {
         "cluster",
         "training",
     },
+    "demo": {"errors", "storage"},
 }
 
 
