@@ -16,6 +16,7 @@ pub mod tokenizer;
 pub mod train;
 pub mod unicode;
 pub mod vocab;
+pub mod word_cache;
 pub mod word_counts;
 
 pub use error::{Error, Result};

@@ -15,6 +15,7 @@ use crate::normalize::Normalizer;
 use crate::pretokenize::{bert, byte_level};
 use crate::template::{self, Part, Template};
 use crate::vocab::{Id, Vocab};
+use crate::word_cache::{WordCache, WordCaches};
 
 /// A model with the pre-tokenizer it stands with.
 #[derive(Debug)]
@@ -72,6 +73,7 @@ impl Default for EncodeOptions {
 pub struct Scratch {
     merge: MergeScratch,
     prefixed: String,
+    caches: WordCaches,
 }
 
 /// A tokenizer with the ids of Hugging Face `tokenizers`.
@@ -81,6 +83,8 @@ pub struct Tokenizer {
     template: Template,
     decoder: Decoder,
     max_id: u32,
+    /// Tables that hold the vocabulary's words: each thread's begins as a copy of one.
+    filled: WordCaches,
     scratches: Mutex<Vec<Scratch>>,
 }
 
@@ -96,12 +100,31 @@ impl Tokenizer {
                 max_id = max_id.max(ids.iter().copied().max().unwrap_or(0));
             }
         }
-        Ok(Self {
+        let tokenizer = Self {
             parts,
             template,
             decoder,
             max_id,
+            filled: WordCaches::default(),
             scratches: Mutex::default(),
+        };
+        if tokenizer.is_narrow() {
+            tokenizer.filled_cache::<u16>();
+        } else {
+            tokenizer.filled_cache::<u32>();
+        }
+        Ok(tokenizer)
+    }
+
+    /// A table with the words that are tokens, so that it is warm before the first text.
+    fn filled_cache<I: Id>(&self) -> &WordCache<I> {
+        I::cache(&self.filled).get_or_init(|| {
+            let mut cache = Box::<WordCache<I>>::default();
+            match &self.parts.model {
+                Model::WordPiece(model) => model.fill(&self.parts.vocab, &mut cache),
+                Model::Bpe(model, _) => model.fill(&self.parts.vocab, &mut cache),
+            }
+            cache
         })
     }
 
@@ -267,10 +290,19 @@ impl Tokenizer {
         if text.is_empty() {
             return;
         }
+        let Scratch {
+            merge,
+            prefixed,
+            caches,
+        } = scratch;
+        let cache = I::cache_mut(caches);
+        cache.get_or_init(|| Box::new(self.filled_cache().clone()));
+        let Some(cache) = cache.get_mut() else { return };
         match &self.parts.model {
-            Model::WordPiece(model) => bert::split(text, |word| model.encode_word(word, ids)),
+            Model::WordPiece(model) => bert::split(text, |word| {
+                cache.append(word.as_bytes(), ids, |ids| model.encode_word(word, ids));
+            }),
             Model::Bpe(model, section) => {
-                let Scratch { merge, prefixed } = scratch;
                 let text = if section.add_prefix_space && !text.starts_with(' ') {
                     prefixed.clear();
                     prefixed.push(' ');
@@ -281,10 +313,12 @@ impl Tokenizer {
                 };
                 if section.use_regex {
                     byte_level::split(text, |piece| {
-                        model.encode_piece(piece.as_bytes(), merge, ids);
+                        let piece = piece.as_bytes();
+                        cache.append(piece, ids, |ids| model.encode_piece(piece, merge, ids));
                     });
                 } else {
-                    model.encode_piece(text.as_bytes(), merge, ids);
+                    let piece = text.as_bytes();
+                    cache.append(piece, ids, |ids| model.encode_piece(piece, merge, ids));
                 }
             }
         }

@@ -1,6 +1,9 @@
 //! Tokens and their ids.
 
+use std::sync::OnceLock;
+
 use crate::hash::FastMap;
+use crate::word_cache::{WordCache, WordCaches};
 
 /// The largest id that a file may use: ids index tables.
 pub const MAX_ID: u32 = (1 << 24) - 1;
@@ -60,6 +63,17 @@ impl Vocab {
 
 /// An id as it is stored: 16 bits where the vocabulary fits, else 32.
 pub trait Id: Copy + Default + Send + Sync + std::fmt::Debug + 'static {
+    /// As many ids as 16 bytes hold.
+    type Lanes: AsRef<[Self]>;
+    /// Number of them.
+    const NUM_LANES: usize = 16 / size_of::<Self>();
+
+    /// The ids that lie in 16 bytes, lowest first.
+    fn lanes(packed: u128) -> Self::Lanes;
+    /// The table of words with ids of this width.
+    fn cache(caches: &WordCaches) -> &OnceLock<Box<WordCache<Self>>>;
+    /// The same, to change it.
+    fn cache_mut(caches: &mut WordCaches) -> &mut OnceLock<Box<WordCache<Self>>>;
     /// Stores an id that fits.
     fn new(id: u32) -> Self;
     /// The id.
@@ -67,6 +81,21 @@ pub trait Id: Copy + Default + Send + Sync + std::fmt::Debug + 'static {
 }
 
 impl Id for u16 {
+    type Lanes = [Self; 8];
+
+    #[inline]
+    fn lanes(packed: u128) -> [Self; 8] {
+        std::array::from_fn(|lane| (packed >> (16 * lane)) as Self)
+    }
+
+    fn cache(caches: &WordCaches) -> &OnceLock<Box<WordCache<Self>>> {
+        &caches.narrow
+    }
+
+    fn cache_mut(caches: &mut WordCaches) -> &mut OnceLock<Box<WordCache<Self>>> {
+        &mut caches.narrow
+    }
+
     #[inline]
     fn new(id: u32) -> Self {
         debug_assert!(id <= u32::from(u16::MAX));
@@ -80,6 +109,21 @@ impl Id for u16 {
 }
 
 impl Id for u32 {
+    type Lanes = [Self; 4];
+
+    #[inline]
+    fn lanes(packed: u128) -> [Self; 4] {
+        std::array::from_fn(|lane| (packed >> (32 * lane)) as Self)
+    }
+
+    fn cache(caches: &WordCaches) -> &OnceLock<Box<WordCache<Self>>> {
+        &caches.wide
+    }
+
+    fn cache_mut(caches: &mut WordCaches) -> &mut OnceLock<Box<WordCache<Self>>> {
+        &mut caches.wide
+    }
+
     #[inline]
     fn new(id: u32) -> Self {
         id

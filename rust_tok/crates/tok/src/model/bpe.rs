@@ -6,6 +6,7 @@ use std::collections::BinaryHeap;
 use crate::hash::FastMap;
 use crate::pretokenize::byte_level::{BYTE_TO_CHAR, char_to_byte};
 use crate::vocab::{Id, Vocab};
+use crate::word_cache::WordCache;
 use crate::{Error, Result};
 
 /// The settings of a BPE model in a file.
@@ -118,6 +119,19 @@ impl Bpe {
     /// The merges as pairs of ids, in order.
     pub fn merges(&self) -> &[(u32, u32)] {
         &self.merges
+    }
+
+    /// Puts the texts of the tokens into a table.
+    pub fn fill<I: Id>(&self, vocab: &Vocab, cache: &mut WordCache<I>) {
+        let (mut scratch, mut piece, mut ids) = (MergeScratch::default(), Vec::new(), Vec::new());
+        for (token, _) in vocab.iter() {
+            piece.clear();
+            ids.clear();
+            piece.extend(token.chars().map_while(char_to_byte));
+            cache.append(&piece, &mut ids, |ids| {
+                self.encode_piece(&piece, &mut scratch, ids);
+            });
+        }
     }
 
     /// Appends the ids of a piece.

@@ -2,6 +2,7 @@
 
 use crate::hash::FastMap;
 use crate::vocab::{Id, Vocab};
+use crate::word_cache::WordCache;
 use crate::{Error, Result};
 
 /// The settings of a WordPiece model in a file.
@@ -76,6 +77,19 @@ impl WordPiece {
             initial,
             continuing,
         })
+    }
+
+    /// Puts the tokens that a word can be into a table.
+    pub fn fill<I: Id>(&self, vocab: &Vocab, cache: &mut WordCache<I>) {
+        let prefix = self.config.continuing_subword_prefix.as_str();
+        let mut ids = Vec::new();
+        let continues = |token: &str| !prefix.is_empty() && token.starts_with(prefix);
+        for (token, _) in vocab.iter().filter(|(token, _)| !continues(token)) {
+            ids.clear();
+            cache.append(token.as_bytes(), &mut ids, |ids| {
+                self.encode_word(token, ids)
+            });
+        }
     }
 
     /// Appends the ids of a word.

@@ -1,0 +1,291 @@
+//! Words that were met before, and their ids: a table that never grows.
+//!
+//! One probe answers for nearly every word: a line of 64 bytes holds two words of up to
+//! [`SHORT`] bytes with their ids, so that nothing else is read and nothing is followed. Longer
+//! words, and those of many ids, lie in a second table of wider entries; what does not fit there
+//! either is encoded each time. A new word takes the second place of its line, and only at every
+//! eighth time the first: a stream of words that never come again can't drive out the frequent
+//! ones, and a change of language still gets through.
+//!
+//! What a table holds is what its model said for the same bytes, so that no result depends on
+//! the table's state. [`WordCache::NUM_BYTES`] is its size, whatever passes through it; each
+//! thread has one of its own, a copy of the one that the model filled with its vocabulary.
+
+use std::marker::PhantomData;
+use std::sync::OnceLock;
+
+use crate::hash::fold;
+use crate::vocab::Id;
+
+/// Longest word, in bytes, of the table that one probe answers from.
+pub const SHORT: usize = 15;
+/// Longest word, in bytes, that is kept at all.
+pub const LONG: usize = 62;
+/// Most ids of a word in the second table.
+const LONG_IDS: usize = 16;
+
+/// Lines of the first table, as a power of two.
+const LINE_BITS: u32 = 16;
+/// Entries of the second table, as a power of two.
+const LONG_BITS: u32 = 13;
+
+/// A word of up to [`SHORT`] bytes: its bytes, zeros, and its length in the last byte.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Key(u128);
+
+/// The bytes that a length keeps.
+const MASKS: [u128; SHORT + 1] = {
+    let mut masks = [0; SHORT + 1];
+    let mut len = 1;
+    while len <= SHORT {
+        masks[len] = (1 << (8 * len)) - 1;
+        len += 1;
+    }
+    masks
+};
+
+impl Key {
+    /// The first `len` of these bytes; `len` is at most [`SHORT`].
+    #[inline]
+    pub fn padded(bytes: &[u8; 16], len: usize) -> Self {
+        let len = len & SHORT;
+        Self(u128::from_le_bytes(*bytes) & MASKS[len] | (len as u128) << 120)
+    }
+
+    /// The word `text[start..start + len]`; `None` when it is longer than [`SHORT`].
+    #[inline]
+    pub fn at(text: &[u8], start: usize, len: usize) -> Option<Self> {
+        if len > SHORT {
+            return None;
+        }
+        let behind = &text[start..];
+        Some(match behind.first_chunk::<16>() {
+            Some(bytes) => Self::padded(bytes, len),
+            None => {
+                let mut bytes = [0; 16];
+                bytes[..len].copy_from_slice(&behind[..len]);
+                Self::padded(&bytes, len)
+            }
+        })
+    }
+
+    #[inline]
+    fn hash(self) -> u64 {
+        const SALT: [u64; 2] = [0x9E37_79B9_7F4A_7C15, 0xD6E8_FEB8_6659_FD93];
+        fold(self.0 as u64 ^ SALT[0], (self.0 >> 64) as u64 ^ SALT[1])
+    }
+}
+
+/// Two words and their ids, packed.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(align(64))]
+struct Line {
+    keys: [Key; 2],
+    values: [u128; 2],
+}
+
+/// A word of up to [`LONG`] bytes and its ids.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
+struct LongEntry {
+    word: [u8; LONG],
+    len: u8,
+    num_ids: u8,
+    ids: [u32; LONG_IDS],
+}
+
+/// A table from words to ids. See the module.
+#[derive(Clone, Debug)]
+pub struct WordCache<I> {
+    lines: Box<[Line]>,
+    long: Box<[LongEntry]>,
+    num_learnt: u32,
+    ids: PhantomData<I>,
+}
+
+impl<I: Id> Default for WordCache<I> {
+    fn default() -> Self {
+        let empty = LongEntry {
+            word: [0; LONG],
+            len: 0,
+            num_ids: 0,
+            ids: [0; LONG_IDS],
+        };
+        Self {
+            lines: vec![Line::default(); 1 << LINE_BITS].into(),
+            long: vec![empty; 1 << LONG_BITS].into(),
+            num_learnt: 0,
+            ids: PhantomData,
+        }
+    }
+}
+
+impl<I: Id> WordCache<I> {
+    /// Memory of a table.
+    pub const NUM_BYTES: usize =
+        (size_of::<Line>() << LINE_BITS) + (size_of::<LongEntry>() << LONG_BITS);
+
+    /// Appends the ids of a word; asks `encode` to append those of one that isn't there.
+    #[inline]
+    pub fn append(&mut self, word: &[u8], ids: &mut Vec<I>, encode: impl FnOnce(&mut Vec<I>)) {
+        match Key::at(word, 0, word.len()) {
+            Some(key) => self.append_short(key, word, ids, encode),
+            None => self.append_long(word, ids, encode),
+        }
+    }
+
+    /// [`append`](Self::append) for a word whose key is at hand.
+    #[inline]
+    pub fn append_short(
+        &mut self,
+        key: Key,
+        word: &[u8],
+        ids: &mut Vec<I>,
+        encode: impl FnOnce(&mut Vec<I>),
+    ) {
+        match self.short(key) {
+            Some(value) => push_packed(value, ids),
+            None => self.learn(key, word, ids, encode),
+        }
+    }
+
+    #[inline]
+    fn place(key: Key) -> usize {
+        (key.hash() >> (64 - LINE_BITS)) as usize
+    }
+
+    #[inline]
+    fn short(&self, key: Key) -> Option<u128> {
+        let line = &self.lines[Self::place(key)];
+        let first = line.keys[0] == key;
+        let value = if first {
+            line.values[0]
+        } else {
+            line.values[1]
+        };
+        (first | (line.keys[1] == key)).then_some(value)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn learn(&mut self, key: Key, word: &[u8], ids: &mut Vec<I>, encode: impl FnOnce(&mut Vec<I>)) {
+        let start = ids.len();
+        self.append_long(word, ids, encode);
+        if let Some(value) = pack(&ids[start..]) {
+            self.num_learnt = self.num_learnt.wrapping_add(1);
+            let line = &mut self.lines[Self::place(key)];
+            let first = line.keys[0] == Key::default() || self.num_learnt.is_multiple_of(8);
+            let place = usize::from(!first);
+            (line.keys[place], line.values[place]) = (key, value);
+        }
+    }
+
+    fn append_long(&mut self, word: &[u8], ids: &mut Vec<I>, encode: impl FnOnce(&mut Vec<I>)) {
+        if word.len() > LONG {
+            return encode(ids);
+        }
+        let mut bytes = [0; LONG];
+        bytes[..word.len()].copy_from_slice(word);
+        let hash = hash_long(&bytes, word.len());
+        let place = (hash >> (64 - LONG_BITS)) as usize;
+        let entry = &mut self.long[place];
+        if usize::from(entry.len) == word.len() && entry.word == bytes {
+            let known = &entry.ids[..usize::from(entry.num_ids)];
+            ids.extend(known.iter().map(|&id| I::new(id)));
+            return;
+        }
+        let start = ids.len();
+        encode(ids);
+        let new = &ids[start..];
+        // Words that the first table takes don't need a place in this one.
+        if new.len() <= LONG_IDS && (word.len() > SHORT || pack(new).is_none()) {
+            (entry.word, entry.len) = (bytes, word.len() as u8);
+            entry.num_ids = new.len() as u8;
+            for (stored, id) in entry.ids.iter_mut().zip(new) {
+                *stored = id.get();
+            }
+        }
+    }
+}
+
+fn hash_long(word: &[u8; LONG], len: usize) -> u64 {
+    word.chunks(8).fold(len as u64, |hash, chunk| {
+        let mut bytes = [0; 8];
+        bytes[..chunk.len()].copy_from_slice(chunk);
+        fold(hash ^ u64::from_le_bytes(bytes), 0x9E37_79B9_7F4A_7C15)
+    })
+}
+
+/// A table for each width of ids, made when it is first asked for.
+#[derive(Debug, Default)]
+pub struct WordCaches {
+    pub(crate) narrow: OnceLock<Box<WordCache<u16>>>,
+    pub(crate) wide: OnceLock<Box<WordCache<u32>>>,
+}
+
+/// Ids side by side, their number in the last byte; `None` when they are too many.
+#[inline]
+fn pack<I: Id>(ids: &[I]) -> Option<u128> {
+    let bits = 8 * size_of::<I>() as u32;
+    if ids.len() >= I::NUM_LANES {
+        return None;
+    }
+    let lanes = ids.iter().rev();
+    let packed = lanes.fold(0, |packed, id| packed << bits | u128::from(id.get()));
+    Some(packed | (ids.len() as u128) << 120)
+}
+
+/// Appends what [`pack`] made: all lanes in one store, then the length without the excess.
+#[inline]
+fn push_packed<I: Id>(value: u128, ids: &mut Vec<I>) {
+    let num_ids = (value >> 120) as usize;
+    let end = ids.len() + num_ids;
+    ids.extend_from_slice(I::lanes(value).as_ref());
+    ids.truncate(end);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A model of its own: as many ids as the word's sum of bytes says.
+    fn encode<I: Id>(word: &[u8], ids: &mut Vec<I>) {
+        let sum: u32 = word.iter().map(|&byte| u32::from(byte)).sum();
+        ids.extend((0..sum % 19).map(|n| I::new((sum * 31 + n * 7) % 60_000)));
+    }
+
+    fn same_as_the_model<I: Id + PartialEq>(words: &[Vec<u8>]) {
+        let mut cache = WordCache::default();
+        let (mut found, mut expected) = (Vec::<I>::new(), Vec::new());
+        for word in words {
+            cache.append(word, &mut found, |ids| encode(word, ids));
+            encode(word, &mut expected);
+        }
+        assert_eq!(found, expected);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 64 }))]
+
+        #[test]
+        fn a_cache_says_what_the_model_says(
+            words in prop::collection::vec(prop::collection::vec(0u8..3, 0..80), 0..300),
+        ) {
+            same_as_the_model::<u16>(&words);
+            same_as_the_model::<u32>(&words);
+        }
+    }
+
+    #[test]
+    fn keys_tell_zeros_from_the_end() {
+        let text = b"a\0\0bcdefghijklmnopqr";
+        let keys: Vec<_> = (0..=SHORT).map(|len| Key::at(text, 0, len)).collect();
+        for (len, key) in keys.iter().enumerate() {
+            assert_eq!(*key, Key::at(&text[..len], 0, len));
+            assert!(!keys[..len].contains(key));
+        }
+        assert_eq!(Key::at(text, 0, SHORT + 1), None);
+    }
+}
