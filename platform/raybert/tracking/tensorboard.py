@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from raybert.tracking.row import Row
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch.utils.tensorboard import SummaryWriter
 
 FOLDER = "tensorboard"
@@ -45,6 +46,11 @@ class TensorBoard:
         assert self._writer is not None  # resume comes first
         for name, value in row.scalars.items():
             self._writer.add_scalar(name, value, row.step, walltime=row.time)
+
+    def picture(self, step: int, name: str, pixels: np.ndarray) -> None:
+        """A picture, uint8 (height, width, 3)."""
+        assert self._writer is not None  # resume comes first
+        self._writer.add_image(name, pixels, step, dataformats="HWC")
 
     def flush(self) -> None:
         if self._writer is not None:

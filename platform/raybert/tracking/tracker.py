@@ -12,6 +12,8 @@ from raybert.tracking.row import Row, Sink
 from raybert.tracking.tensorboard import TensorBoard
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from raybert.tracking.run_folder import RunFolder
 
 
@@ -29,8 +31,8 @@ class Tracker:
     def __init__(self, folder: RunFolder | None, *sinks: Sink) -> None:
         self._folder = folder
         self._log = MetricsLog(folder.local / metrics_log.FILE) if folder else None
-        board = (TensorBoard(folder.local / tensorboard.FOLDER),) if folder else ()
-        self._sinks: tuple[Sink, ...] = (*board, *sinks)
+        self._board = TensorBoard(folder.local / tensorboard.FOLDER) if folder else None
+        self._sinks: tuple[Sink, ...] = (*((self._board,) if self._board else ()), *sinks)
 
     def resume(self, step: int) -> None:
         """Forgets what was logged after `step`: it is going to be done again."""
@@ -45,6 +47,15 @@ class Tracker:
             self._log.log(row)
         for sink in self._sinks:
             sink.log(row)
+
+    def picture(self, step: int, name: str, pixels: np.ndarray) -> None:
+        """Shows a picture in TensorBoard; it is not kept beyond the launch.
+
+        Args:
+            pixels: uint8 (height, width, 3).
+        """
+        if self._board:
+            self._board.picture(step, name, pixels)
 
     def flush(self) -> None:
         """Makes safe what was logged: on the device, and in the run's remote folder."""

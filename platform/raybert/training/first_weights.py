@@ -66,7 +66,7 @@ def build_model(settings: Settings, store: TokenStore) -> BertForPreTraining:
             activation_checkpointing=pretraining.activation_checkpointing,
         )
     with tempfile.TemporaryDirectory(prefix="raybert-init-") as temporary:
-        folder = _local_copy(weights_folder(settings.model.init_from), Path(temporary))
+        folder = local_copy(weights_folder(settings.model.init_from), Path(temporary))
         _refuse_other_tokens(folder, settings.model.init_from, store)
         try:
             model, _ = load_pretrained(
@@ -94,9 +94,9 @@ def check_first_weights(settings: Settings, store: TokenStore) -> None:
         return
     place = weights_folder(settings.model.init_from)
     with tempfile.TemporaryDirectory(prefix="raybert-init-") as temporary:
-        folder = _local_copy(place, Path(temporary), (_CONFIG, *_TOKENIZERS))
+        folder = local_copy(place, Path(temporary), (_CONFIG, *_TOKENIZERS))
         _refuse_other_tokens(folder, settings.model.init_from, store)
-        _refuse_short_positions(_read_config(folder), settings)
+        _refuse_short_positions(read_config(folder), settings)
 
 
 def restore_model(checkpoint: Checkpoint, settings: Settings) -> BertForPreTraining:
@@ -131,7 +131,8 @@ def weights_folder(address: str) -> Location:
     )
 
 
-def _local_copy(place: Location, temporary: Path, names: Sequence[str] = _NEEDED) -> Path:
+def local_copy(place: Location, temporary: Path, names: Sequence[str] = _NEEDED) -> Path:
+    """The folder itself where it is local, else a temporary one with those files of it."""
     if place.is_local:
         return place.local_path
     here = set(place.list_files())
@@ -140,7 +141,12 @@ def _local_copy(place: Location, temporary: Path, names: Sequence[str] = _NEEDED
     return temporary
 
 
-def _read_config(folder: Path) -> BertConfig:
+def read_config(folder: Path) -> BertConfig:
+    """The shape that a local folder's config.json describes.
+
+    Raises:
+        UserError: a kind of BERT that can't be computed, or no JSON.
+    """
     try:
         return BertConfig.from_hf_dict(json.loads((folder / _CONFIG).read_text(encoding="utf-8")))
     except ValueError as error:

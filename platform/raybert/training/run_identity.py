@@ -7,6 +7,7 @@ loadable with --config.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
@@ -35,7 +36,7 @@ def settle(settings: Settings, run: Location, manifest: Manifest) -> Settings:
     Raises:
         UserError: the run was made with other identity settings or other tokens; with a diff.
     """
-    stored = _read(run)
+    stored = read_identity(run)
     asked = settings.pretraining
     if stored is None:
         answers = {
@@ -60,24 +61,35 @@ def with_pretraining(settings: Settings, changes: dict[str, Any]) -> Settings:
 
 def record(settings: Settings, run: Location, manifest: Manifest) -> None:
     """Writes what `settle` reads, and the settings for people."""
+    write_identity(run, _identity(settings, manifest), to_yaml(settings, _STORED_SECTIONS))
+
+
+def write_identity(run: Location, identity: dict[str, object], settings: str) -> None:
+    """The identity at a run's first launch; the settings for people at every one."""
     if not (run / IDENTITY).is_file():
-        text = yaml.safe_dump(_identity(settings, manifest))
-        write_file(run / IDENTITY, text.encode())
-    write_file(run / SETTINGS, to_yaml(settings, _STORED_SECTIONS).encode())
+        write_file(run / IDENTITY, yaml.safe_dump(identity).encode())
+    write_file(run / SETTINGS, settings.encode())
 
 
-def _read(run: Location) -> dict[str, Any] | None:
+def read_identity(run: Location) -> dict[str, Any] | None:
+    """What the run's first launch settled; None before it."""
     file = run / IDENTITY
     return yaml.safe_load(file.read_bytes()) if file.is_file() else None
 
 
 def _identity(settings: Settings, manifest: Manifest) -> dict[str, object]:
+    values = sections_identity(settings, _SECTIONS)
+    return values | {"tokens": manifest.fingerprint, "tokenizer": manifest.tokenizer}
+
+
+def sections_identity(settings: Settings, sections: Sequence[str]) -> dict[str, object]:
+    """Every identity setting of some sections, by dotted name."""
     values = {
         f"{section}.{name}": value
-        for section in _SECTIONS
+        for section in sections
         for name, value in identity_of(getattr(settings, section)).items()
     }
     if settings.model.init_from is not None:
         # The same folder, from wherever the job is started.
         values["model.init_from"] = Location.parse(settings.model.init_from).address
-    return values | {"tokens": manifest.fingerprint, "tokenizer": manifest.tokenizer}
+    return values
