@@ -63,8 +63,8 @@ notes: setup ## execute the notebooks that explain the parts
 	@$(BIN)/python notes/execute.py
 
 .PHONY: wheel
-wheel: setup ## the rust_tok wheel for cluster nodes, into dist/
-	@cd rust_tok && $(BIN)/maturin build --release --out ../dist
+wheel: setup ## the rust_tok wheel for cluster nodes, into dist/, and an environment that sends it along
+	@$(BIN)/python rust_tok/tools/wheel.py dist
 
 .PHONY: lock
 lock: ## resolve the newest allowed versions into requirements.lock

@@ -1,7 +1,9 @@
 """Fixtures shared by all tests: a Ray cluster and an S3 server, started when first asked."""
 
 import os
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +19,10 @@ os.environ["AWS_SECRET_ACCESS_KEY"] = "test"
 # The cluster below is the tests' own, whatever the person who runs them has set.
 for name in ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
     os.environ.pop(name, None)
+# The cluster's processes run a submitted job's `python …`, which has to be this one.
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+# Metrics are at the node's port after a moment, not after ten seconds.
+os.environ["RAY_metrics_report_interval_ms"] = "500"  # noqa: SIM112 - Ray's own spelling
 
 
 @pytest.fixture(scope="session")

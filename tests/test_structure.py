@@ -21,7 +21,7 @@ ALLOWED = {
     "tokens": {"errors", "storage", "settings"},
     "tracking": {"errors", "storage", "settings"},
     "cluster": {"errors", "storage", "settings"},
-    "corpus": {"errors", "storage", "settings", "tokens", "cluster"},
+    "corpus": {"errors", "storage", "settings", "tokens", "cluster", "tracking"},
     "samples": {"errors", "storage", "settings", "tokens"},
     "training": {"errors", "storage", "settings", "tokens", "samples", "tracking", "cluster"},
     "finetuning": {

@@ -129,7 +129,7 @@ def test_counts_of_many_tasks_are_those_of_one_process(
         counter = WordCounter(settings, TokenizerSettings(), max_words)
         heard: list[TextRange] = []
         here = count_in_process(counter, ranges)
-        there = count_ranges(counter, ranges, heard.append)
+        there = count_ranges(counter, ranges, heard.append, expectation=ray_cluster.expectation)
         assert there.counts == here.counts
         assert (there.num_words, there.pruned) == (here.num_words, here.pruned)
         assert sorted(heard, key=lambda text_range: text_range.name) == list(ranges)

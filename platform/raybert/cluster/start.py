@@ -8,14 +8,16 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from raybert.cluster import environment, resources
+from raybert.cluster.nodes import Expectation, expecting
 from raybert.cluster.resources import WorkerRequest
 from raybert.errors import UserError
+from raybert.storage import Location
 
 if TYPE_CHECKING:
     from raybert.settings.cluster import ClusterSettings
@@ -35,6 +37,7 @@ class RunningCluster:
     dashboard_url: str | None
     started_here: bool
     log_folder: Path | None  # of Ray's own logs, on this machine
+    expectation: Expectation  # of every node, for workers to check when they start
     request: WorkerRequest | None = None  # that was checked, settled
 
     @property
@@ -56,6 +59,7 @@ def start(
     settings: ClusterSettings,
     request: WorkerRequest | None = None,
     *,
+    outputs: Sequence[Location] = (),
     num_cpus: int | None = None,
     object_store_bytes: int | None = None,
 ) -> Iterator[RunningCluster]:
@@ -63,10 +67,12 @@ def start(
 
     The cluster is, in this order: the one that this process is already connected to,
     `cluster.address`, RAY_ADDRESS (set inside a submitted job), or a local one with a folder,
-    ports and a token of its own. `request` is checked against it before work starts.
+    ports and a token of its own. `request` is checked against it before work starts, and so are
+    its nodes: their software, and whether they see `outputs`, the folders that the job writes.
 
     `num_cpus`, `object_store_bytes`: of a local cluster, where they shouldn't be the machine's.
-    Raises UserError when the request can't be scheduled or the address doesn't answer.
+    Raises UserError when the request can't be scheduled, the address doesn't answer or a node
+    doesn't fit.
     """
     address = settings.address or os.environ.get("RAY_ADDRESS")
     if address == "local":
@@ -74,13 +80,18 @@ def start(
     environment.prepare_driver(joins=address is not None)
     import ray
 
+    if settings.storage is not None:
+        # Outputs lie inside it, and perhaps nothing else of the bucket may be written.
+        outputs = [*outputs, Location.parse(settings.storage) / "outputs"]
     if ray.is_initialized():
-        yield _describe(_checked_with_cluster(request), started_here=False)
+        with _fitting(request, outputs) as cluster:
+            yield cluster
         return
     if address is not None:
         _join(address)
         try:
-            yield _describe(_checked_with_cluster(request), started_here=False)
+            with _fitting(request, outputs) as cluster:
+                yield cluster
         finally:
             ray.shutdown()
         return
@@ -90,8 +101,21 @@ def start(
             machine = resources.NodeResources(num_cpus, machine.num_gpus)
         request = request.settled([machine])
         resources.refuse_unschedulable(request, [machine], "this machine")
-    with _local_cluster(num_cpus, object_store_bytes):
-        yield _describe(request, started_here=True)
+    with _local_cluster(num_cpus, object_store_bytes), expecting(()) as expectation:
+        yield _describe(request, expectation, started_here=True)
+
+
+@contextlib.contextmanager
+def _fitting(
+    request: WorkerRequest | None, outputs: Sequence[Location]
+) -> Iterator[RunningCluster]:
+    """The cluster that this process has joined, once it is known to do for the job."""
+    if request is not None:
+        nodes = resources.of_cluster()
+        request = request.settled(nodes)
+        resources.refuse_unschedulable(request, nodes, "the cluster", resources.cluster_may_grow())
+    with expecting(outputs) as expectation:
+        yield _describe(request, expectation, started_here=False)
 
 
 def _join(address: str) -> None:
@@ -116,6 +140,14 @@ def _join(address: str) -> None:
             f"the Ray cluster at {address} doesn't let this process in: {reason}. "
             f"RAY_AUTH_MODE is {os.environ[environment.AUTH_MODE]!r}; a cluster that asks for a "
             "token wants RAY_AUTH_MODE=token and the token in RAY_AUTH_TOKEN or ~/.ray/auth_token."
+        ) from error
+    except RuntimeError as error:
+        if "Version mismatch" not in str(error):
+            raise
+        versions = " ".join(str(error).split())
+        raise UserError(
+            f"the Ray cluster at {address} runs other versions than this process: {versions} "
+            "Submit the job to it instead (ray job submit), or install what it runs."
         ) from error
 
 
@@ -157,16 +189,9 @@ def _init_local(folder: str, num_cpus: int | None, object_store_bytes: int | Non
     )
 
 
-def _checked_with_cluster(request: WorkerRequest | None) -> WorkerRequest | None:
-    if request is None:
-        return None
-    nodes = resources.of_cluster()
-    request = request.settled(nodes)
-    resources.refuse_unschedulable(request, nodes, "the cluster", resources.cluster_may_grow())
-    return request
-
-
-def _describe(request: WorkerRequest | None, *, started_here: bool) -> RunningCluster:
+def _describe(
+    request: WorkerRequest | None, expectation: Expectation, *, started_here: bool
+) -> RunningCluster:
     import ray
     from ray._private.worker import global_worker
 
@@ -177,5 +202,6 @@ def _describe(request: WorkerRequest | None, *, started_here: bool) -> RunningCl
         dashboard_url=f"http://{node.webui_url}" if node and node.webui_url else None,
         started_here=started_here,
         log_folder=logs if logs and logs.is_dir() else None,
+        expectation=expectation,
         request=request,
     )

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import time
-from collections.abc import Callable, Iterator
-
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from raybert.cluster import WorkerRequest, start
 from raybert.corpus.corpus import Corpus
@@ -19,6 +15,7 @@ from raybert.corpus.vocabulary import WordCounter, sample_of, train
 from raybert.errors import UserError
 from raybert.settings import Settings
 from raybert.tokens import Manifest
+from raybert.tracking.work import COUNTING, TOKENIZING, WorkProgress
 
 # A task takes one CPU; there are as many at a time as the cluster has.
 _TASK = WorkerRequest(num_workers=1, num_cpus=1)
@@ -44,15 +41,16 @@ def train_tokenizer_job(settings: Settings) -> None:
     ranges = sample_of(corpus, settings.tokenizer.sample_bytes)
     _say(corpus)
     with (
-        start(settings.cluster, _TASK),
-        _progress("counting words", sum(r.text_bytes for r in ranges)) as advance,
+        start(settings.cluster, _TASK, outputs=[folder.place]) as cluster,
+        WorkProgress(COUNTING, sum(r.text_bytes for r in ranges), folder.place.name) as progress,
     ):
         from raybert.corpus.ray_tasks import count_ranges
 
         counted = count_ranges(
             WordCounter(settings.corpus, settings.tokenizer),
             ranges,
-            lambda text_range: advance(text_range.text_bytes),
+            lambda text_range: progress.advance(text_range.text_bytes),
+            expectation=cluster.expectation,
         )
     _say_passed_over(counted.passed_over.skipped, counted.passed_over.replaced)
     print(f"{counted.num_words:,} distinct words", end="")
@@ -89,12 +87,15 @@ def tokenize_corpus_job(settings: Settings) -> None:
     began = time.monotonic()
     _say(corpus)
     with (
-        start(settings.cluster, _TASK),
-        _progress("tokenizing", sum(r.text_bytes for r in work.ranges)) as advance,
+        start(settings.cluster, _TASK, outputs=[work.maker.folder]) as cluster,
+        WorkProgress(
+            TOKENIZING, sum(r.text_bytes for r in work.ranges), work.maker.folder.name
+        ) as progress,
     ):
         from raybert.corpus.ray_tasks import tokenize_ranges
 
-        manifest = work.run(tokenize_ranges, lambda done: advance(done.text_range.text_bytes))
+        carry_out = functools.partial(tokenize_ranges, expectation=cluster.expectation)
+        manifest = work.run(carry_out, lambda done: progress.advance(done.text_range.text_bytes))
     seconds = time.monotonic() - began
     notes = [shard.notes for shard in manifest.shards]
     _say_passed_over(sum(n[SKIPPED] for n in notes), sum(n[REPLACED] for n in notes))
@@ -129,13 +130,3 @@ def _say(corpus: Corpus) -> None:
 def _say_passed_over(skipped: int, replaced: int) -> None:
     if skipped or replaced:
         print(f"broken documents: {skipped:,} skipped, {replaced:,} mended with U+FFFD")
-
-
-@contextlib.contextmanager
-def _progress(what: str, num_bytes: int) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal; nothing where the output is a file."""
-    columns = TextColumn(what), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task(what, total=max(1, num_bytes))
-        yield lambda advanced: progress.advance(task, advanced)

@@ -20,6 +20,7 @@ import ray
 import ray.data
 
 import rust_tok
+from raybert.cluster.nodes import Expectation, check_once
 from raybert.corpus.content import PassedOver
 from raybert.corpus.ranges import TextRange
 from raybert.corpus.shards import ShardMaker
@@ -34,15 +35,19 @@ _PARTS = 16
 _RANGES_PER_MERGE = 16
 
 
-def tokenize_ranges(maker: ShardMaker, ranges: Sequence[TextRange]) -> Iterator[Finished]:
+def tokenize_ranges(
+    maker: ShardMaker, ranges: Sequence[TextRange], *, expectation: Expectation
+) -> Iterator[Finished]:
     """A Ray Data job of one row per range; a row comes back when its shards are written.
+
+    `expectation`: of the nodes.
 
     Raises:
         UserError: of the first range that failed; shards that are written stay.
     """
     _quiet()
     rows = [{"range": pickle.dumps(text_range)} for text_range in ranges]
-    task: Any = _TokenizeTask(maker)
+    task: Any = _TokenizeTask(maker, expectation)
     dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
         task, batch_size=1, num_cpus=1
     )
@@ -64,11 +69,13 @@ def _quiet() -> None:
 @dataclass(frozen=True)
 class _TokenizeTask:
     maker: ShardMaker
+    expectation: Expectation
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list[bytes]]:
         _one_thread()
         (text_range,) = map(pickle.loads, batch["range"])
         try:
+            check_once(self.expectation)
             outcome = Finished(text_range, tuple(self.maker.make(text_range)))
         except (UserError, OSError) as error:
             outcome = _as_user_error(error)
@@ -76,7 +83,11 @@ class _TokenizeTask:
 
 
 def count_ranges(
-    counter: WordCounter, ranges: Sequence[TextRange], on_counted: OnCounted = lambda _: None
+    counter: WordCounter,
+    ranges: Sequence[TextRange],
+    on_counted: OnCounted = lambda _: None,
+    *,
+    expectation: Expectation,
 ) -> Counted:
     """Counts in one task per range, merges in one task per part of the words.
 
@@ -91,7 +102,7 @@ def count_ranges(
     running: list[tuple[TextRange, Any]] = []
     for first in range(0, len(ranges), _RANGES_PER_MERGE):
         wave = ranges[first : first + _RANGES_PER_MERGE]
-        counted: list[Any] = [count.remote(counter, text_range) for text_range in wave]
+        counted: list[Any] = [count.remote(counter, text_range, expectation) for text_range in wave]
         merged: list[Any] = [
             merge.remote(counter, parts[part], *(refs[part + 1] for refs in counted))
             for part in range(_PARTS)
@@ -128,11 +139,12 @@ def _await(
 
 
 @ray.remote(num_cpus=1)
-def _count(counter: WordCounter, text_range: TextRange) -> list[Any]:
+def _count(counter: WordCounter, text_range: TextRange, expectation: Expectation) -> list[Any]:
     """What was passed over or the error, then the counts by parts."""
     _one_thread()
     passed_over = PassedOver()
     try:
+        check_once(expectation)
         counts = counter.count(text_range, passed_over)
     except (UserError, OSError) as error:
         return [_as_user_error(error)] + [_sent(counter.empty())] * _PARTS

@@ -135,7 +135,7 @@ def pretrain(
     with (
         Lease(prepared.run) as lease,
         process_log(folder.logs(name) / "driver.log"),
-        start(cluster_settings, request) as cluster,
+        start(cluster_settings, request, outputs=[prepared.run]) as cluster,
         stopping_on_signals() as stop,
     ):
         folder.record_launch(describe_launch(name) | {"cluster": cluster.address})
@@ -165,7 +165,7 @@ def _watch(
     assert request is not None  # start has checked it
     display = Display(launch.settings.pretraining.steps)
     _introduce(display, launch, cluster, request)
-    fit = _Fit(launch, request, worker)
+    fit = _Fit(launch, request, cluster.expectation.around(worker))
     began, starts, asked = time.monotonic(), 0, False
 
     def see(event: Row | Note | Started) -> None:

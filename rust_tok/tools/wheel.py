@@ -1,0 +1,84 @@
+"""Builds the wheel of rust_tok for cluster nodes, its version with a checksum of the sources.
+
+    python rust_tok/tools/wheel.py dist
+
+A wheel that travels with a job (`py_modules`) is cached on the nodes by its file name, and pip
+takes an equal version for installed: so another content needs another version. What maturin builds
+is repacked under the module's own `__version__`, such as 0.1.0+3fa81c0de5b7a962.
+
+Beside the wheel it writes runtime_env.yaml: that of the repository with the wheel in `py_modules`,
+for clusters whose nodes have the requirements but no rust_tok.
+"""
+
+import base64
+import csv
+import hashlib
+import io
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+import yaml
+
+import rust_tok
+
+ROOT = Path(__file__).parents[2]
+
+
+def build(folder: Path) -> Path:
+    """The wheel as maturin makes it."""
+    subprocess.run(
+        [str(Path(sys.executable).parent / "maturin"), "build", "--release", "--out", str(folder)],
+        cwd=ROOT / "rust_tok",
+        check=True,
+    )
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+def stamp(wheel: Path, version: str, folder: Path) -> Path:
+    """A copy of `wheel` in `folder` under another version."""
+    name, old, *tags = wheel.stem.split("-")
+    stamped = folder / f"{'-'.join([name, version, *tags])}.whl"
+    before, after = f"{name}-{old}.dist-info/", f"{name}-{version}.dist-info/"
+    record = io.StringIO()
+    rows = csv.writer(record, lineterminator="\n")
+    with (
+        zipfile.ZipFile(wheel) as source,
+        zipfile.ZipFile(stamped, "w", zipfile.ZIP_DEFLATED) as target,
+    ):
+        for entry in source.namelist():
+            content = source.read(entry)
+            path = entry.replace(before, after)
+            if path == f"{after}RECORD":
+                continue
+            if path == f"{after}METADATA":
+                content = content.replace(
+                    f"\nVersion: {old}\n".encode(), f"\nVersion: {version}\n".encode(), 1
+                )
+            target.writestr(path, content)
+            digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=")
+            rows.writerow([path, f"sha256={digest.decode()}", len(content)])
+        rows.writerow([f"{after}RECORD", "", ""])
+        target.writestr(f"{after}RECORD", record.getvalue())
+    return stamped
+
+
+def main() -> None:
+    folder = Path(sys.argv[1]).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    for earlier in folder.glob("rust_tok-*.whl"):
+        earlier.unlink()
+    with tempfile.TemporaryDirectory() as temporary:
+        wheel = stamp(build(Path(temporary)), rust_tok.__version__, folder)
+    environment = yaml.safe_load((ROOT / "runtime_env.yaml").read_text(encoding="utf-8"))
+    environment["py_modules"] = [str(wheel)]
+    beside = folder / "runtime_env.yaml"
+    beside.write_text(yaml.safe_dump(environment), encoding="utf-8")
+    print(f"{wheel}\n{beside}  sends it along with a job")
+
+
+if __name__ == "__main__":
+    main()

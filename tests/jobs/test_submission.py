@@ -1,0 +1,192 @@
+"""Every job by `ray job submit`: killed, changed, stopped, watched, and finished all the same."""
+
+import json
+import os
+import re
+import signal
+import time
+import urllib.request
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from submitting import ROOT, TRAVELS, Submitter, copy_project
+
+from raybert.cluster import RunningCluster
+from raybert.storage import Location
+from raybert.tracking.metrics_log import read_rows
+from raybert.training.checkpoints import CheckpointStore
+
+WORDS = [
+    *("the", "river", "ran", "through", "old", "towns", "where", "nobody"),
+    *("spoke", "of", "what", "had", "been", "before"),
+]
+# Small enough that a step takes milliseconds.
+SETTINGS = """
+tokenizer: {vocab_size: 200}
+corpus: {held_out_share: 0.2, range_mebibytes: 0.02}
+model: {num_hidden_layers: 1, hidden_size: 32, num_attention_heads: 2, max_position_embeddings: 64}
+samples: {max_length: 32}
+pretraining:
+  {batch_size: 16, micro_shards: 4, checkpoint_every: 5, evaluate_every: 1000, log_every: 1,
+   evaluation_samples: 16}
+"""
+ENDLESS = ("--pretraining.steps", "1000000")
+
+
+@pytest.fixture(scope="module")
+def submitter(
+    ray_cluster: RunningCluster, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Submitter]:
+    storage = tmp_path_factory.mktemp("storage")
+    (storage / "texts").mkdir()
+    for number in range(2):
+        text = "\n\n".join(
+            " ".join(
+                " ".join(WORDS[(n * 7 + s * 3 + w) % len(WORDS)] for w in range(9)).capitalize()
+                + f" {n}{number}."
+                for s in range(6)
+            )
+            for n in range(150)
+        )
+        (storage / "texts" / f"{number}.txt").write_text(text, encoding="utf-8")
+    project = copy_project(tmp_path_factory.mktemp("project"))
+    (project / "settings.yaml").write_text(SETTINGS, encoding="utf-8")
+    submitter = Submitter(ray_cluster, project, storage)
+    yield submitter
+    submitter.stop_all()
+
+
+@pytest.fixture(scope="module")
+def tokens(submitter: Submitter) -> dict[str, str]:
+    """The logs of the jobs up to token shards, by job."""
+    config = ("--config", "settings.yaml")
+    text = ("--corpus.paths", "texts/*.txt")
+    return {
+        "train_tokenizer": submitter.run(
+            "train_tokenizer", *config, *text, "--output", "tokenizer"
+        ),
+        "tokenize_corpus": submitter.run(
+            *("tokenize_corpus", *config, *text, "--tokenizer.path", "tokenizer"),
+            *("--output", "tokens"),
+        ),
+    }
+
+
+def assert_readable(logs: str) -> None:
+    """Lines, and nothing that only a terminal understands."""
+    assert "\x1b" not in logs
+    assert "\r" not in logs
+    assert "━" not in logs
+
+
+def test_what_travels_is_every_source_of_a_job_and_nothing_else(tmp_path: Path):
+    from ray._private.runtime_env.packaging import create_package
+
+    package = tmp_path / "package.zip"
+    create_package(str(ROOT), package, include_gitignore=True)
+    names = {Path(name) for name in zipfile.ZipFile(package).namelist() if name[-1] != "/"}
+    sources = {
+        source.relative_to(ROOT)
+        for folder in TRAVELS
+        for source in (ROOT / folder).rglob("*")
+        if source.suffix in {".py", ".yaml", ".typed"}
+    }
+    assert sources <= names
+    assert {name.parts[0] for name in names if len(name.parts) > 1} == set(TRAVELS)
+    assert package.stat().st_size < 2**20
+
+
+@pytest.mark.cluster
+def test_outputs_of_submitted_jobs_lie_in_the_storage(submitter: Submitter, tokens: dict[str, str]):
+    storage = submitter.storage
+    assert f"{storage}/tokenizer: wordpiece tokenizer of " in tokens["train_tokenizer"]
+    assert f"{storage}/tokens: " in tokens["tokenize_corpus"]
+    assert (storage / "tokens" / "manifest.json").is_file()
+    for logs in tokens.values():
+        assert_readable(logs)
+
+
+@pytest.mark.cluster
+def test_pretraining_killed_changed_stopped_and_finished(
+    submitter: Submitter, tokens: dict[str, str], ray_cluster: RunningCluster
+):
+    run = submitter.storage / "run"
+    line = ("pretrain", "--config", "settings.yaml", "--tokens", "tokens", "--run", "run")
+
+    def logged() -> int:
+        rows = read_rows(run / "metrics.jsonl")
+        return rows[-1].step if rows else 0
+
+    def committed() -> int:
+        return max(CheckpointStore(Location.parse(run)).steps(), default=0)
+
+    first = submitter.submit(*line, *ENDLESS)
+    assert submitter.wait(first, lambda: committed() >= 10) == "RUNNING", submitter.logs(first)
+    assert_watched(ray_cluster, first)
+    os.kill(int(submitter.info(first).driver_info.pid), signal.SIGKILL)
+    assert submitter.wait(first) == "FAILED"
+    kept = committed()
+
+    with (submitter.project / "platform" / "raybert" / "errors.py").open("a") as source:
+        source.write("\n# A line more is another package, and another working directory.\n")
+    second = submitter.submit(*line, *ENDLESS)
+    assert packages_differ(submitter, first, second)
+    assert submitter.wait(second, lambda: logged() > kept + 20) == "RUNNING"
+    resumed = re.findall(r"going on after step ([\d,]+) of", submitter.logs(second))
+    assert [int(step.replace(",", "")) for step in resumed] == [kept]
+
+    submitter.ray_job("stop", second)
+    assert submitter.wait(second) == "STOPPED"
+    assert committed() == logged() > kept + 20
+    logs = submitter.ray_job("logs", second)
+    assert "SIGTERM: committing a checkpoint" in logs
+    assert f"after step {committed():,}; its checkpoint is committed" in logs
+
+    steps = committed() + 10
+    logs = submitter.run(*line, "--pretraining.steps", str(steps), "--cluster.num_workers", "2")
+    assert f"step {steps:,}/{steps:,}  loss " in logs
+    assert_readable(logs)
+    assert [row.step for row in read_rows(run / "metrics.jsonl")] == list(range(1, steps + 1))
+    assert (run / "export" / "model.safetensors").is_file()
+
+
+def packages_differ(submitter: Submitter, *names: str) -> bool:
+    packages = [submitter.info(name).runtime_env["working_dir"] for name in names]
+    return len(set(packages)) == len(packages)
+
+
+def assert_watched(cluster: RunningCluster, submission: str) -> None:
+    """The dashboard's Train tab knows the run; Prometheus would see its figures."""
+    runs = json.loads(read_dashboard(cluster, "/api/train/v2/runs/v1"))["train_runs"]
+    assert [run["status"] for run in runs if run["status"] == "RUNNING"], runs
+    import ray
+
+    (node,) = [node for node in ray.nodes() if node["Alive"]]
+    port = node["MetricsExportPort"]
+    expected = {
+        "step": "steps taken",
+        "train_loss": "loss of the global batch",
+        "tokens_per_second": "real tokens",
+        "data_wait_fraction": "share of time",
+    }
+    deadline = time.monotonic() + 60
+    while True:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as response:
+            page = response.read().decode()
+        missing = [name for name in expected if f"ray_raybert_{name}{{" not in page]
+        if not missing:
+            break
+        assert time.monotonic() < deadline, missing
+        time.sleep(0.5)
+    for name, description in expected.items():
+        assert re.search(rf"# HELP ray_raybert_{name} {description}", page)
+
+
+def read_dashboard(cluster: RunningCluster, path: str) -> Any:
+    headers = {"Authorization": f"Bearer {cluster.environment['RAY_AUTH_TOKEN']}"}
+    request = urllib.request.Request(f"{cluster.dashboard_url}{path}", headers=headers)
+    with urllib.request.urlopen(request, timeout=30) as response:
+        return response.read()
