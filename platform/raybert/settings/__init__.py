@@ -14,6 +14,7 @@ from raybert.settings.pretraining import PretrainingSettings
 from raybert.settings.samples import SampleSettings
 from raybert.settings.tokenizer import TokenizerSettings
 from raybert.settings.tree import Settings
+from raybert.settings.tuning import TuningSettings
 
 __all__ = [
     "ClusterSettings",
@@ -25,4 +26,5 @@ __all__ = [
     "SampleSettings",
     "Settings",
     "TokenizerSettings",
+    "TuningSettings",
 ]

@@ -51,11 +51,22 @@ def _finetuning_fits_device(settings: "Settings") -> str | None:
     return None
 
 
+def _exchange_in_one_process(settings: "Settings") -> str | None:
+    num_workers = settings.cluster.num_workers
+    if settings.tuning.scheduler != "pbt" or num_workers == 1:
+        return None
+    return (
+        "tuning.scheduler pbt pauses and moves trials at every exchange, which would start "
+        f"cluster.num_workers {num_workers} anew each time: take 1, or the scheduler asha"
+    )
+
+
 _CHECKS: tuple[tuple[frozenset[str], Check], ...] = (
     (frozenset({"samples", "model"}), _length_fits_positions),
     (frozenset({"samples", "pretraining"}), _micro_shards_fit_device),
     (frozenset({"samples", "pretraining", "cluster"}), _workers_have_micro_shards),
     (frozenset({"data", "finetuning"}), _finetuning_fits_device),
+    (frozenset({"tuning", "cluster"}), _exchange_in_one_process),
 )
 
 

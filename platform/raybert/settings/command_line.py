@@ -14,7 +14,15 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from raybert.errors import UserError
-from raybert.settings.fields import allowed, choices, is_flag, is_list, leaf_fields, nearest
+from raybert.settings.fields import (
+    allowed,
+    choices,
+    is_flag,
+    is_list,
+    is_mapping,
+    leaf_fields,
+    nearest,
+)
 from raybert.settings.layers import Given, Layer, merge, read_environment, read_yaml
 from raybert.settings.loading import load
 from raybert.settings.marks import IDENTITY, is_path, role_of
@@ -162,6 +170,8 @@ def _shape(field: FieldInfo) -> dict[str, Any]:
     metavar = "PATH" if is_path(field) else "TEXT"
     if is_list(field):
         return {"nargs": "+", "metavar": metavar, "action": "extend"}
+    if is_mapping(field):
+        return {"metavar": "(in the file of --config)"}
     if is_flag(field):
         return {"nargs": "?", "const": "true", "metavar": "true|false"}
     words = "|".join(choices(field))
@@ -182,7 +192,7 @@ def _help(field: FieldInfo, needed: bool) -> str:
     if needed:
         notes.append("needed")
     else:
-        default = "none" if field.default in (None, ()) else field.default
+        default = "none" if field.default in (None, (), {}) else field.default
         notes.append(f"default: {str(default).lower() if is_flag(field) else default}")
     mark = "*" if role_of(field) == IDENTITY else " "
     return f"{mark} {field.description} ({'; '.join(notes)})".replace("%", "%%")

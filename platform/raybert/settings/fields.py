@@ -25,6 +25,11 @@ def is_list(field: FieldInfo) -> bool:
     return typing.get_origin(field.annotation) is tuple
 
 
+def is_mapping(field: FieldInfo) -> bool:
+    """Whether the value is a mapping of a person's own keys, which only a YAML file can give."""
+    return typing.get_origin(field.annotation) is dict
+
+
 def is_flag(field: FieldInfo) -> bool:
     return field.annotation is bool
 
@@ -67,6 +72,8 @@ def allowed(field: FieldInfo) -> str:
             bounds = [bound for item in own for bound in getattr(item, "metadata", [item])]
         if is_list(field):
             parts.append("a list of paths" if is_path(field) else "a list of texts")
+        elif is_mapping(field):
+            parts.append("a mapping, in the file of --config")
         elif member is str:
             parts.append("a path" if is_path(field) else "text")
         elif member is bool:

@@ -1,5 +1,7 @@
 """What a folder was made with, stored beside it and held against what is asked now."""
 
+import functools
+
 from pydantic import BaseModel
 
 from raybert.errors import UserError
@@ -10,19 +12,13 @@ def identity_of(*sections: BaseModel) -> dict[str, object]:
     """Dotted name to value of every identity setting, ready for JSON or YAML."""
     values: dict[str, object] = {}
     for section in sections:
-        dumped = dict(_dumped(section.model_dump(mode="json")))
+        dumped = section.model_dump(mode="json")
         for name, _, role in flatten(section):
             if role == IDENTITY:
-                values[name] = dumped[name]
+                values[name] = functools.reduce(
+                    lambda tree, part: tree[part], name.split("."), dumped
+                )
     return values
-
-
-def _dumped(tree: dict[str, object], prefix: str = ""):
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            yield from _dumped(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def difference(stored: dict[str, object], asked: dict[str, object]) -> list[str]:

@@ -18,6 +18,7 @@ from raybert.settings.fields import (
     nearest,
 )
 from raybert.settings.layers import Given, Layer, read_environment
+from raybert.settings.space import gather_space
 from raybert.settings.tree import Settings
 
 
@@ -29,10 +30,12 @@ def load(layer: Layer, sections: Sequence[str] | None = None) -> Settings:
         sections: those that will be used, and so have to agree with each other; None: all.
 
     Raises:
-        UserError: unknown names, wrong values, settings that contradict each other; a line each.
+        UserError: unknown names, wrong values, settings that contradict each other, a search space
+            that can't be; a line each.
     """
     fields = dict(leaf_fields(Settings))
     layer = {name: given for name, given in layer.items() if not _is_empty_section(name, given)}
+    layer = gather_space(layer, fields)
     mistakes = [m for name, given in layer.items() if (m := _misplaced(name, given, fields))]
     if mistakes:
         raise UserError("\n".join(mistakes))

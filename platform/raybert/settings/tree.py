@@ -11,6 +11,7 @@ from raybert.settings.model import ModelSettings
 from raybert.settings.pretraining import PretrainingSettings
 from raybert.settings.samples import SampleSettings
 from raybert.settings.tokenizer import TokenizerSettings
+from raybert.settings.tuning import TuningSettings
 
 
 class Settings(Section):
@@ -27,4 +28,5 @@ class Settings(Section):
     pretraining: PretrainingSettings = Field(default_factory=PretrainingSettings)
     data: DataSettings = Field(default_factory=DataSettings)
     finetuning: FinetuningSettings = Field(default_factory=FinetuningSettings)
+    tuning: TuningSettings = Field(default_factory=TuningSettings)
     cluster: ClusterSettings = Field(default_factory=ClusterSettings)
