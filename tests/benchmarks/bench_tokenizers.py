@@ -1,93 +1,239 @@
-"""rust_tok against Hugging Face's `tokenizers`, encoding and training, both algorithms.
+"""rust_tok and its peers encode the same texts: WordPiece and byte-level BPE, 1 and 2 threads.
 
-python tests/benchmarks/bench_tokenizers.py [MEGABYTES]
+    python tests/benchmarks/bench_tokenizers.py [--quick] [--english FILE] [--cjk FILE] [--only bpe]
+
+Every package runs its fastest documented call that gives ids to Python, chosen for each kind of
+text by trying; rust_tok's `encode_arrow`, and beside it its call on lists. All of them take turns
+in one process per algorithm and number of threads, and the ids are held against each other before
+any time is taken: a package whose ids differ is not timed. Rates are medians of the rounds.
+`tokenizers` gets a slice of about 1 MB: it has the same rate on more.
+
+warm: the tokenizer has seen this text before. cold: a fresh tokenizer, text that it never saw; what
+it takes to make one is a table of its own.
 """
 
+import argparse
+import json
 import os
+import statistics
+import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+from typing import Any
 
 import pyarrow as pa
-from harness import interleave, print_table
-from text import documents
-from tokenizers import Tokenizer
+import text
+from rich.console import Console
+from rich.table import Table
+from tokenizer_sides import sides, tokenizer_file
 
-import rust_tok
-
-ROUNDS = 5
 VOCAB_SIZE = 30_522
+MEGABYTES = {"English": 40, "code": 20, "CJK": 10, "tiny strings": 5, "huge documents": 20}
+OTHERS_MEGABYTES = 4
+# Measured on several threads, too; the others are there to find cliffs.
+MAIN_KINDS = ("English", "code", "CJK", "tiny strings")
+# No vocabulary is trained on these.
+UNLIKE_TEXT = ("one line", "repeated")
+LISTS = "rust_tok, lists"
+# (algorithm, kind, state, peer): how many times as fast rust_tok is to be, on one thread.
+GOALS = {
+    ("wordpiece", "warm", "nanotoken"): 1.5,
+    ("wordpiece", "cold", "nanotoken"): 2.0,
+    ("bpe", "warm", "gigatoken"): 1.0,
+    ("bpe", "cold", "gigatoken"): 1.5,
+    ("bpe", "cold", "tokie"): 1.0,
+}
+NO_CLIFF = 0.8
+CONSTRUCTION_SECONDS = 0.1
+SCALING = 1.85
 
-
-def train_ours(kind: str, column: pa.Array) -> rust_tok.Tokenizer:
-    train = {"wordpiece": rust_tok.train_wordpiece, "bpe": rust_tok.train_bpe}[kind]
-    return train(column, vocab_size=VOCAB_SIZE)
-
-
-def train_theirs(kind: str, texts: list[str]) -> Tokenizer:
-    from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
-
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    common = {"vocab_size": VOCAB_SIZE, "min_frequency": 2, "special_tokens": special}
-    if kind == "wordpiece":
-        tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-        tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-        tokenizer.decoder = decoders.WordPiece()
-        trainer = trainers.WordPieceTrainer(**common, show_progress=False)
-    else:
-        tokenizer = Tokenizer(models.BPE())
-        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-        tokenizer.decoder = decoders.ByteLevel()
-        alphabet = pre_tokenizers.ByteLevel.alphabet()
-        trainer = trainers.BpeTrainer(**common, initial_alphabet=alphabet, show_progress=False)
-    tokenizer.train_from_iterator(texts, trainer)
-    return tokenizer
+Results = list[dict[str, Any]]
 
 
 def main() -> None:
-    megabytes = float(sys.argv[1]) if len(sys.argv) > 1 else 20.0
-    texts = documents(int(megabytes * 1e6))
-    column = pa.array(texts)
-    amount = sum(len(text.encode()) for text in texts) / 1e6
-    print(f"{amount:.1f} MB of English in {len(texts)} documents, {os.cpu_count()} CPUs")
-    for kind in ("wordpiece", "bpe"):
-        ours = train_ours(kind, column)
-        with tempfile.TemporaryDirectory() as folder:
-            file = str(Path(folder) / "tokenizer.json")
-            ours.save(file)
-            theirs = Tokenizer.from_file(file)
-        expected = [e.ids for e in theirs.encode_batch_fast(texts, add_special_tokens=False)]
-        found = pa.array(ours.encode_arrow(column)).to_pylist()
-        if found != expected:
-            raise SystemExit(f"{kind}: the ids differ, nothing was timed")
-        sides = {
-            "rust_tok encode_arrow": lambda ours=ours: ours.encode_arrow(column),
-            "rust_tok encode_batch": lambda ours=ours: ours.encode_batch(
-                texts, add_special_tokens=False
-            ),
-            "tokenizers encode_batch_fast": lambda theirs=theirs: [
-                e.ids for e in theirs.encode_batch_fast(texts, add_special_tokens=False)
-            ],
-        }
-        timings = interleave(sides, rounds=ROUNDS)
-        print_table(
-            f"{kind}: encode", timings, ours="rust_tok encode_arrow", amount=amount, unit="MB/s"
+    arguments = _arguments()
+    rounds = 2 if arguments.quick else arguments.rounds
+    scale = 0.05 if arguments.quick else arguments.scale
+    with tempfile.TemporaryDirectory() as folder:
+        texts = _texts(arguments, scale, folder)
+        sample = pa.concat_arrays(
+            [_read(path).slice(0, 4000) for kind, path in texts.items() if kind not in UNLIKE_TEXT]
         )
-        sides = {
-            "rust_tok": lambda kind=kind: train_ours(kind, column),
-            "tokenizers": lambda kind=kind: train_theirs(kind, texts),
-        }
-        timings = interleave(sides, rounds=3, warmup=0)
-        print_table(
-            f"{kind}: train {VOCAB_SIZE} entries",
-            timings,
-            ours="rust_tok",
-            amount=amount,
-            unit="MB/s",
+        gathered: dict[tuple[str, int], Results] = {}
+        for algorithm in ("wordpiece", "bpe"):
+            if arguments.only not in (None, algorithm):
+                continue
+            tokenizer = tokenizer_file(algorithm, sample, VOCAB_SIZE, folder)
+            for num_threads in _thread_numbers(arguments.threads):
+                kinds = [k for k in texts if num_threads == 1 or k in MAIN_KINDS]
+                job = {
+                    "algorithm": algorithm,
+                    "num_threads": num_threads,
+                    "tokenizer": tokenizer,
+                    "texts": {kind: texts[kind] for kind in kinds},
+                    "rounds": rounds,
+                    "cpu_time": arguments.cpu_time,
+                }
+                gathered[algorithm, num_threads] = _run(job, folder)
+                _print_rates(algorithm, num_threads, gathered[algorithm, num_threads], kinds)
+                if num_threads == 1:
+                    _print_construction(algorithm, gathered[algorithm, 1])
+        _print_goals(gathered)
+
+
+def _thread_numbers(wanted: str | None) -> list[int]:
+    if wanted:
+        return sorted(int(number) for number in wanted.split(","))
+    return sorted({1, min(2, os.cpu_count() or 1)})
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="small texts, two rounds: a smoke run")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--scale", type=float, default=1.0, help="of the sizes of the texts")
+    parser.add_argument("--english", help="a text file in place of documentation strings")
+    parser.add_argument("--code", help="a text file in place of installed sources")
+    parser.add_argument("--cjk", help="a text file in place of generated words")
+    parser.add_argument("--cpu-time", action="store_true", help="for a machine that isn't quiet")
+    parser.add_argument("--threads", help="comma-separated, 1,2 if not given")
+    parser.add_argument("--only", choices=("wordpiece", "bpe"))
+    parser.add_argument("--kinds", help="comma-separated, of: " + ", ".join(text.KINDS))
+    return parser.parse_args()
+
+
+def _texts(arguments: argparse.Namespace, scale: float, folder: str) -> dict[str, str]:
+    """Arrow files by kind."""
+    own = {"English": arguments.english, "code": arguments.code, "CJK": arguments.cjk}
+    wanted = arguments.kinds.split(",") if arguments.kinds else list(text.KINDS)
+    paths = {}
+    for kind in wanted:
+        num_bytes = int(MEGABYTES.get(kind, OTHERS_MEGABYTES) * scale * 1e6)
+        path = own.get(kind)
+        documents = text.of_file(path, num_bytes) if path else text.KINDS[kind](num_bytes)
+        table = pa.table({"text": pa.array(documents, pa.large_string())})
+        paths[kind] = str(Path(folder) / f"{len(paths)}.arrow")
+        with pa.OSFile(paths[kind], "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+            writer.write_table(table)
+        size = sum(len(document.encode()) for document in documents) / 1e6
+        print(f"{kind}: {size:.1f} MB, {len(documents):,} documents, {path or 'see text.py'}")
+    return paths
+
+
+def _read(path: str) -> pa.Array:
+    with pa.memory_map(path) as file:
+        return pa.ipc.open_file(file).read_all()["text"].combine_chunks()
+
+
+def _run(job: Mapping[str, Any], folder: str) -> Results:
+    given, wanted = Path(folder) / "job.json", Path(folder) / "results.json"
+    given.write_text(json.dumps(job))
+    worker = Path(__file__).with_name("tokenizer_worker.py")
+    subprocess.run([sys.executable, worker, given, wanted], check=True)
+    return json.loads(wanted.read_text())
+
+
+def _rate(result: Mapping[str, Any], state: str) -> float:
+    return result["num_bytes"] / 1e6 / statistics.median(result[state])
+
+
+def _print_rates(algorithm: str, num_threads: int, results: Results, kinds: list[str]) -> None:
+    by_place = {(r["side"], r["kind"]): r for r in results}
+    threads = "1 thread" if num_threads == 1 else f"{num_threads} threads"
+    table = Table(title=f"{algorithm}, {threads}: MB/s warm | cold", title_justify="left")
+    table.add_column("kind of text")
+    names = list(dict.fromkeys(r["side"] for r in results))
+    versions = {side.name: side.version for side in sides(algorithm, num_threads)}
+    for name in names:
+        label = name if name.startswith("rust_tok") else f"{name} {versions[name]}"
+        table.add_column(label, justify="right", no_wrap=False)
+    table.add_column("rust_tok is, of the best peer", justify="right")
+    for kind in kinds:
+        row = [by_place[name, kind] for name in names]
+        table.add_row(kind, *map(_cell, row), _against_best(row))
+    Console(width=150).print(table)
+    calls = {(r["side"], r["call"]): [] for r in results}
+    for r in results:
+        calls[r["side"], r["call"]].append(r["kind"])
+    for (side, call), where in calls.items():
+        print(f"  {side} through {call}: {'all' if len(where) == len(kinds) else ', '.join(where)}")
+
+
+def _cell(result: Mapping[str, Any]) -> str:
+    if result["different"]:
+        return f"{result['different']:,} of {result['num_rows']:,} rows differ"
+    return " | ".join(f"{_rate(result, state):,.1f}" for state in ("warm", "cold"))
+
+
+def _against_best(row: Results) -> str:
+    ours, *others = row
+    peers = [r for r in others if r["side"] != LISTS and not r["different"]]
+    return " | ".join(
+        f"{_rate(ours, state) / max(_rate(peer, state) for peer in peers):.2f}x"
+        for state in ("warm", "cold")
+    )
+
+
+def _print_construction(algorithm: str, results: Results) -> None:
+    seconds: dict[str, list[float]] = {}
+    for result in results:
+        seconds.setdefault(result["side"], []).extend(result["construction"])
+    made = ", ".join(
+        f"{name} {statistics.median(s) * 1e3:.0f} ms" for name, s in seconds.items() if s
+    )
+    print(f"  a fresh tokenizer, {algorithm}: {made}")
+
+
+def _print_goals(gathered: Mapping[tuple[str, int], Results]) -> None:
+    table = Table(title="goals", title_justify="left")
+    for column in ("what", "goal", "measured", ""):
+        table.add_column(column, justify="left" if column == "what" else "right")
+
+    def add(what: str, goal: float, measured: float, unit: str, *, least: bool = True) -> None:
+        holds = measured >= goal if least else measured <= goal
+        sign = "≥" if least else "≤"
+        table.add_row(
+            what, f"{sign} {goal:g}{unit}", f"{measured:.2f}{unit}", "holds" if holds else "misses"
         )
+
+    for (algorithm, num_threads), results in gathered.items():
+        by_place = {(r["side"], r["kind"]): r for r in results if not r["different"]}
+        if num_threads > 1:
+            if (algorithm, 1) not in gathered:
+                continue
+            alone = {(r["side"], r["kind"]): r for r in gathered[algorithm, 1]}
+            for kind in (k for (side, k) in by_place if side == "rust_tok"):
+                ours = by_place["rust_tok", kind], alone["rust_tok", kind]
+                ratio = _rate(ours[0], "warm") / _rate(ours[1], "warm")
+                add(f"{algorithm}, {kind}: 1 to {num_threads} threads", SCALING, ratio, "x")
+            continue
+        for (wanted, state, peer), goal in GOALS.items():
+            places = ("rust_tok", "English"), (peer, "English")
+            if wanted == algorithm and all(place in by_place for place in places):
+                mine, theirs = (_rate(by_place[place], state) for place in places)
+                add(f"{algorithm}, English, {state}: of {peer}", goal, mine / theirs, "x")
+        kinds = dict.fromkeys(kind for _, kind in by_place)
+        for kind in kinds:
+            peers = [
+                r
+                for (side, k), r in by_place.items()
+                if k == kind and not side.startswith("rust_tok")
+            ]
+            for state in ("warm", "cold"):
+                best = max(peers, key=lambda r: _rate(r, state))
+                ratio = _rate(by_place["rust_tok", kind], state) / _rate(best, state)
+                add(f"{algorithm}, {kind}, {state}: of {best['side']}", NO_CLIFF, ratio, "x")
+        made = statistics.median(
+            s for r in results if r["side"] == "rust_tok" for s in r["construction"]
+        )
+        add(
+            f"{algorithm}: construction", CONSTRUCTION_SECONDS * 1e3, made * 1e3, " ms", least=False
+        )
+    Console(width=110).print(table)
 
 
 if __name__ == "__main__":

@@ -4,9 +4,12 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from rich.console import Console
 from rich.table import Table
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,13 @@ def interleave(
     return {name: Timing(tuple(values)) for name, values in seconds.items()}
 
 
+def timed(run: Callable[[], T]) -> tuple[float, T]:
+    """Seconds, and what the call gave."""
+    begin = time.perf_counter()
+    given = run()
+    return time.perf_counter() - begin, given
+
+
 def print_table(title: str, timings: Mapping[str, Timing], *, ours: str, amount: float, unit: str):
     """A row per side: rate, spread, and how many times faster ours is by paired medians."""
     table = Table(title=title, title_justify="left")
@@ -49,8 +59,10 @@ def print_table(title: str, timings: Mapping[str, Timing], *, ours: str, amount:
     for name, timing in timings.items():
         ratios = [
             theirs / mine
-            for theirs, mine in zip(timing.seconds, timings[ours].seconds, strict=True)
+            for theirs, mine in zip(timing.seconds, timings[ours].seconds, strict=False)
         ]
+        if len(timing.seconds) != len(timings[ours].seconds):
+            ratios = [timing.median / timings[ours].median]  # not every round has both
         table.add_row(
             name,
             f"{amount / timing.median:,.1f}",
