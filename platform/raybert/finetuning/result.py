@@ -104,7 +104,7 @@ def write_result(
     write_export(run / EXPORT, weights, files, card)
     report = run_report(run.name, settings, facts, history, validation, test, interval)
     write_file(run / REPORT, report.encode())
-    write_file(run / RESULT, json.dumps(_without_nan(asdict(result)), indent=1).encode())
+    write_file(run / RESULT, json_bytes(asdict(result)))
     return result
 
 
@@ -143,9 +143,16 @@ def _card(name: str, facts: Facts, result: Result, settings: Settings) -> str:
     return "\n".join(lines)
 
 
+def json_bytes(content: dict[str, Any]) -> bytes:
+    """JSON, with null for what is not a number."""
+    return json.dumps(_without_nan(content), indent=1).encode()
+
+
 def _without_nan(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: _without_nan(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(v) for v in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

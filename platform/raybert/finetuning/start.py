@@ -83,7 +83,8 @@ def look_at_start(settings: Settings) -> Start:
     length, positions = settings.data.max_length, config.max_position_embeddings
     if length > positions:
         raise UserError(
-            f"data.max_length {length} is more than the {positions} positions of {address}"
+            f"data.max_length {length} is more than the {positions} positions of {address}: set it "
+            f"to {positions} or less"
         )
     frozen = settings.finetuning.frozen_layers
     if frozen > config.num_hidden_layers:

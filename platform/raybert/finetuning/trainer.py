@@ -153,6 +153,7 @@ class FinetuningTrainer:
         self._device = device or choose_device()
         self._run = Location.parse(run)
         self._lease = Lease(self._run) if permit is None and self.group.rank == 0 else None
+        self._permit = permit
         self.settings = self._settle(settings)
         asked = self.settings.finetuning
         self._rows: dict[str, LabelledRows] = {"train": data.rows("train")}
@@ -366,6 +367,8 @@ class FinetuningTrainer:
         if self.group.rank != 0:
             return None
         with self._lease or contextlib.nullcontext():
+            if self._permit is not None:
+                self._permit.check()
             return write_result(
                 self._run,
                 self.settings,

@@ -141,11 +141,11 @@ def describe_evaluation(row: Row) -> str:
     parts = [f"held-out loss {scalars['loss']:.4f}"]
     if "perplexity" in scalars:
         parts.append(f"perplexity {scalars['perplexity']:,.1f}")
-    parts += [
-        f"{name.removesuffix('_accuracy')} accuracy {value:.1%}"
-        for name, value in scalars.items()
-        if name.endswith("_accuracy")
-    ]
+    for name, value in scalars.items():
+        if name.endswith("_accuracy"):
+            parts.append(f"{name.removesuffix('_accuracy')} accuracy {value:.1%}")
+        elif not (name in ("loss", "perplexity") or name.endswith("_loss")):
+            parts.append(f"{name.replace('_', ' ')} {value:.4f}")
     return ", ".join(parts)
 
 

@@ -20,6 +20,15 @@ PRETRAINING = {
     "time/data_wait_fraction": ("raybert_data_wait_fraction", "share of time spent on data"),
 }
 
+FINETUNING = PRETRAINING | {
+    "train/loss": ("raybert_train_loss", "loss of the global batch"),
+    "eval/loss": ("raybert_eval_loss", "loss on validation rows"),
+    "eval/accuracy": ("raybert_eval_accuracy", "share of validation rows with the right label"),
+    "eval/macro_f1": ("raybert_eval_macro_f1", "F1 on validation rows, mean over labels"),
+    "eval/pearson": ("raybert_eval_pearson", "correlation with the targets of validation rows"),
+    "eval/entity_f1": ("raybert_eval_entity_f1", "F1 of whole entities on validation rows"),
+}
+
 
 class RayMetrics:
     """Sets a gauge per scalar of interest; Prometheus sees them as `ray_<name>`.

@@ -1,0 +1,17 @@
+"""Finetune a BERT on labelled texts.
+
+    python jobs/finetune.py --model.init_from runs/first --data.train reviews.csv --run runs/reviews
+
+The same line again goes on where the run stopped.
+"""
+
+from raybert.finetuning.driver import finetune
+from raybert.settings.command_line import run_job
+
+if __name__ == "__main__":
+    run_job(
+        finetune,
+        description="Finetune a BERT: classification, regression, or tags of words.",
+        sections=("run", "plan", "model", "data", "finetuning", "cluster"),
+        required=("model.init_from", "data.train", "run"),
+    )
