@@ -3,7 +3,7 @@
 use std::io;
 
 use pyo3::create_exception;
-use pyo3::exceptions::{PyKeyboardInterrupt, PyValueError};
+use pyo3::exceptions::{PyKeyboardInterrupt, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use tok::Error;
 
@@ -34,6 +34,7 @@ pub(crate) fn raise(error: Error) -> PyErr {
         Error::Io { source, .. } => io::Error::new(source.kind(), message).into(),
         Error::Damaged { .. } => DamagedFileError::new_err(message),
         Error::Unsupported { .. } => UnsupportedError::new_err(message),
+        Error::Type(_) => PyTypeError::new_err(message),
         Error::Interrupted => PyKeyboardInterrupt::new_err(()),
         _ => TokenizerError::new_err(message),
     }

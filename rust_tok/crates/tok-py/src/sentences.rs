@@ -5,11 +5,11 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyTuple};
 use tok::sentences::{self, Sentences};
+use tok_arrow::export::Buffer;
+use tok_arrow::{TextRows, lists};
 
-use crate::arrow::export::{Buffer, Exported};
-use crate::arrow::import::Column;
-use crate::arrow::{self, TextRows};
-use crate::errors::argument;
+use crate::arrow::{Exported, take_column};
+use crate::errors::{argument, raise};
 use crate::tokenizer::detached;
 
 /// A column of lists of sentences. Give it to any Arrow library: `pyarrow.array(sentences)`.
@@ -26,9 +26,9 @@ impl SentenceColumn {
             valid,
         } = sentences;
         let from_zero = |ends: Vec<i64>| std::iter::once(0).chain(ends).collect();
-        let texts = arrow::text("item", from_zero(ends), text);
+        let texts = lists::text(c"item", from_zero(ends), text);
         let offsets = Buffer::I64(from_zero(rows));
-        let node = arrow::list(offsets, valid.len(), Some(valid), texts);
+        let node = lists::list(offsets, valid.len(), Some(valid), texts);
         Self(Exported(Arc::new(node)))
     }
 }
@@ -71,8 +71,8 @@ pub(crate) fn split_sentences(
     column: &Bound<'_, PyAny>,
     abbreviations: bool,
 ) -> PyResult<SentenceColumn> {
-    let column = Column::import(column)?;
-    let (texts, outer) = column.texts()?;
+    let column = take_column(column)?;
+    let (texts, outer) = column.texts().map_err(raise)?;
     if outer.is_some() {
         return Err(argument("a column of lists; give a column of strings"));
     }

@@ -11,9 +11,9 @@ use pyo3::types::{PyList, PyTuple, PyType};
 use tok::batch::{self, Rows};
 use tok::vocab::Id;
 use tok::{EncodeOptions, Tokenizer as Core};
+use tok_arrow::{AnyLists, Column, TextRows};
 
-use crate::arrow::import::Column;
-use crate::arrow::{AnyLists, IdColumn, TextRows};
+use crate::arrow::{IdColumn, take_column};
 use crate::errors::{self, raise};
 
 /// WordPiece or byte-level BPE with the ids of Hugging Face `tokenizers`.
@@ -175,10 +175,14 @@ impl Tokenizer {
             split_special_tokens,
             max_length,
         };
-        let column = Column::import(column)?;
-        let pair = pair.map(Column::import).transpose()?;
-        let (texts, outer) = column.texts()?;
-        let pairs = pair.as_ref().map(Column::texts).transpose()?;
+        let column = take_column(column)?;
+        let pair = pair.map(take_column).transpose()?;
+        let (texts, outer) = column.texts().map_err(raise)?;
+        let pairs = pair
+            .as_ref()
+            .map(Column::texts)
+            .transpose()
+            .map_err(raise)?;
         if let Some((pairs, pair_outer)) = &pairs {
             if pairs.len() != texts.len() {
                 return Err(errors::argument(format!(

@@ -6,9 +6,9 @@ use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyCapsule, PyString, PyTuple};
 use tok::batch::Rows;
 use tok::word_counts::{WordCounts as Core, WordKind};
+use tok_arrow::{TextRows, counts};
 
-use crate::arrow::import::{self, Column};
-use crate::arrow::{TextRows, counts};
+use crate::arrow::{Exported, is_arrow, take_chunks, take_column};
 use crate::errors::{argument, raise};
 use crate::watch::Watch;
 
@@ -64,11 +64,14 @@ impl WordCounts {
 
     #[staticmethod]
     fn from_arrow(py: Python<'_>, counts: &Bound<'_, PyAny>) -> PyResult<Self> {
-        counts::import(py, counts).map(Self)
+        let (schema, chunks) = take_chunks(counts)?;
+        // SAFETY: an object with the Arrow interface promises to keep to its specification.
+        let read = py.detach(|| unsafe { counts::import(&schema, &chunks) });
+        read.map(Self).map_err(raise)
     }
 
     fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
-        counts::export(&Core::new(self.0.kind())).schema(py)
+        Exported(counts::export(&Core::new(self.0.kind()))).schema(py)
     }
 
     #[pyo3(signature = (requested_schema=None))]
@@ -78,7 +81,7 @@ impl WordCounts {
         requested_schema: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyTuple>> {
         let _ = requested_schema;
-        py.detach(|| counts::export(&self.0)).array(py)
+        py.detach(|| Exported(counts::export(&self.0))).array(py)
     }
 
     #[pyo3(signature = (requested_schema=None))]
@@ -88,7 +91,7 @@ impl WordCounts {
         requested_schema: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyCapsule>> {
         let _ = requested_schema;
-        py.detach(|| counts::export(&self.0)).stream(py)
+        py.detach(|| Exported(counts::export(&self.0))).stream(py)
     }
 
     #[getter]
@@ -130,9 +133,9 @@ pub(crate) fn count(
     source: &Bound<'_, PyAny>,
     watch: &mut Watch,
 ) -> PyResult<()> {
-    if import::is_arrow(source)? {
-        let column = Column::import(source)?;
-        let (texts, _) = column.texts()?;
+    if is_arrow(source)? {
+        let column = take_column(source)?;
+        let (texts, _) = column.texts().map_err(raise)?;
         let rows = TextRows {
             texts: &texts,
             pairs: None,

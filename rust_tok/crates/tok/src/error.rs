@@ -35,6 +35,9 @@ pub enum Error {
     /// An argument of a call is wrong.
     #[error("{0}")]
     Argument(String),
+    /// An argument of a call is of another type than it can be.
+    #[error("{0}")]
+    Type(String),
     /// The caller asked to stop.
     #[error("interrupted")]
     Interrupted,

@@ -4,19 +4,20 @@ use std::ffi::CStr;
 use std::slice;
 use std::sync::Arc;
 
-use pyo3::prelude::*;
+use tok::Result;
 use tok::word_counts::{WordCounts, WordKind};
 
-use super::export::{Buffer, Exported, Node};
-use super::ffi::{Array, Schema};
-use super::import::{self, Texts, Validity};
-use crate::errors::{argument, raise};
+use crate::argument;
+use crate::export::{Buffer, Node};
+use crate::ffi::{Array, Schema};
+use crate::import::{self, Texts, Validity};
+use crate::lists;
 
 /// Key of the metadata; its value is the kind of the words.
 const KEY: &str = "rust_tok.words";
 
 /// The columns, in an order that depends on the words alone.
-pub(crate) fn export(counts: &WordCounts) -> Exported {
+pub fn export(counts: &WordCounts) -> Arc<Node> {
     let mut offsets = Vec::with_capacity(counts.len() + 1);
     offsets.push(0);
     let mut bytes = Vec::with_capacity(counts.num_bytes());
@@ -26,39 +27,39 @@ pub(crate) fn export(counts: &WordCounts) -> Exported {
         offsets.push(bytes.len() as i64);
         numbers.push(count);
     }
-    let words = super::text("word", offsets, bytes);
+    let words = lists::text(c"word", offsets, bytes);
     let numbers = Node {
-        format: "L",
-        name: "count",
+        format: c"L",
+        name: c"count",
         length: counts.len(),
         null_count: 0,
         buffers: vec![None, Some(Buffer::U64(numbers))],
         children: Vec::new(),
         metadata: Vec::new(),
     };
-    Exported(Arc::new(Node {
-        format: "+s",
-        name: "",
+    Arc::new(Node {
+        format: c"+s",
+        name: c"",
         length: counts.len(),
         null_count: 0,
         buffers: vec![None],
         children: vec![Arc::new(words), Arc::new(numbers)],
         metadata: vec![(KEY, counts.kind().to_string())],
-    }))
+    })
 }
 
 /// Reads a table or record batch that `export` made, or that was put together from such.
-pub(crate) fn import(py: Python<'_>, object: &Bound<'_, PyAny>) -> PyResult<WordCounts> {
-    let (schema, chunks) = import::take_chunks(object)?;
-    let kind = kind(&schema)?;
-    let columns = Columns::find(&schema)?;
-    py.detach(|| {
-        let mut counts = WordCounts::new(kind);
-        for chunk in &chunks {
-            columns.read(chunk, &mut counts)?;
-        }
-        Ok(counts)
-    })
+///
+/// # Safety
+/// Schema and chunks are live structs of a producer that keeps to the specification.
+pub unsafe fn import(schema: &Schema, chunks: &[Array]) -> Result<WordCounts> {
+    let kind = kind(schema)?;
+    let columns = Columns::find(schema)?;
+    let mut counts = WordCounts::new(kind);
+    for chunk in chunks {
+        columns.read(chunk, &mut counts)?;
+    }
+    Ok(counts)
 }
 
 /// Where the two columns stand in a struct, and how the words lie.
@@ -69,7 +70,7 @@ struct Columns {
 }
 
 impl Columns {
-    fn find(schema: &Schema) -> PyResult<Self> {
+    fn find(schema: &Schema) -> Result<Self> {
         let needed = || argument("word counts are columns `word` (string) and `count` (uint64)");
         let (mut word, mut count) = (None, None);
         for (number, child) in children(schema.n_children, schema.children).enumerate() {
@@ -88,7 +89,7 @@ impl Columns {
         })
     }
 
-    fn read(&self, chunk: &Array, counts: &mut WordCounts) -> PyResult<()> {
+    fn read(&self, chunk: &Array, counts: &mut WordCounts) -> Result<()> {
         let (offset, length) = (import::bounds(chunk.offset)?, import::bounds(chunk.length)?);
         let child = |number| {
             children(chunk.n_children, chunk.children)
@@ -107,8 +108,8 @@ impl Columns {
         let valid = Validity::of(numbers, start, length)?;
         let numbers: &[u64] = import::buffer(numbers, 1, start, length)?;
         for (row, &count) in numbers.iter().enumerate() {
-            match words.get(row).map_err(raise)? {
-                Some(word) if valid.is_valid(row) => counts.add(word, count).map_err(raise)?,
+            match words.get(row)? {
+                Some(word) if valid.is_valid(row) => counts.add(word, count)?,
                 _ => return Err(argument(format!("row {row} of the word counts is null"))),
             }
         }
@@ -138,7 +139,7 @@ fn name(schema: &Schema) -> &str {
 }
 
 /// The kind of the words, from the metadata of the type.
-fn kind(schema: &Schema) -> PyResult<WordKind> {
+fn kind(schema: &Schema) -> Result<WordKind> {
     let missing = || {
         argument(format!(
             "not word counts: no {KEY:?} in the schema's metadata"
@@ -148,7 +149,7 @@ fn kind(schema: &Schema) -> PyResult<WordKind> {
     let entry = entries.iter().find(|(key, _)| *key == KEY.as_bytes());
     let (_, value) = entry.ok_or_else(missing)?;
     let value = std::str::from_utf8(value).map_err(|_| missing())?;
-    value.parse().map_err(raise)
+    value.parse()
 }
 
 /// Keys and values: their number, then length and bytes of each.

@@ -1,22 +1,27 @@
 //! Lists of ids for any Arrow library, given where they lie.
 
-use std::ffi::{CString, c_char, c_int, c_void};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr;
 use std::sync::Arc;
 
-use pyo3::prelude::*;
-use pyo3::types::{PyCapsule, PyTuple};
+use tok::{Error, Result};
 
-use super::ffi::{self, Array, Interface, Schema, Stream};
+use crate::ffi::{Array, Interface, Schema, Stream};
 
 /// A buffer of one of the types that columns of ids are made of.
 #[derive(Debug)]
-pub(crate) enum Buffer {
+pub enum Buffer {
+    /// Text, or bits.
     U8(Vec<u8>),
+    /// Ids.
     U16(Vec<u16>),
+    /// Ids.
     U32(Vec<u32>),
+    /// Offsets.
     I32(Vec<i32>),
+    /// Offsets.
     I64(Vec<i64>),
+    /// Counts.
     U64(Vec<u64>),
 }
 
@@ -35,16 +40,21 @@ impl Buffer {
 
 /// A column: lists and structs down to numbers and text.
 #[derive(Debug)]
-pub(crate) struct Node {
-    pub(crate) format: &'static str,
-    pub(crate) name: &'static str,
-    pub(crate) length: usize,
-    pub(crate) null_count: usize,
+pub struct Node {
+    /// The type, as the C data interface writes it.
+    pub format: &'static CStr,
+    /// Name of the column.
+    pub name: &'static CStr,
+    /// Number of rows.
+    pub length: usize,
+    /// Rows that are null.
+    pub null_count: usize,
     /// Absent ones are null pointers.
-    pub(crate) buffers: Vec<Option<Buffer>>,
-    pub(crate) children: Vec<Arc<Node>>,
+    pub buffers: Vec<Option<Buffer>>,
+    /// Columns inside of this one.
+    pub children: Vec<Arc<Node>>,
     /// Keys and values of the type's metadata.
-    pub(crate) metadata: Vec<(&'static str, String)>,
+    pub metadata: Vec<(&'static str, String)>,
 }
 
 /// What an exported array keeps alive.
@@ -56,15 +66,14 @@ struct ArrayState {
 
 /// What an exported schema keeps alive.
 struct SchemaState {
-    _format: CString,
-    _name: CString,
     _metadata: Vec<u8>,
     children: Vec<*mut Schema>,
 }
 
 const NULLABLE: i64 = 2;
 
-fn array(node: &Arc<Node>) -> Array {
+/// The column for a consumer, who releases it; its buffers are those of the node.
+pub fn array(node: &Arc<Node>) -> Array {
     let buffers = node.buffers.iter();
     let mut state = Box::new(ArrayState {
         node: Arc::clone(node),
@@ -101,19 +110,17 @@ unsafe extern "C" fn release_array(array: *mut Array) {
     array.release = None;
 }
 
-fn schema(node: &Node) -> PyResult<Schema> {
-    let (format, name) = (CString::new(node.format)?, CString::new(node.name)?);
+/// The type of the column for a consumer, who releases it.
+pub fn schema(node: &Node) -> Result<Schema> {
     let mut schema = Schema::empty();
-    (schema.format, schema.name) = (format.as_ptr(), name.as_ptr());
+    (schema.format, schema.name) = (node.format.as_ptr(), node.name.as_ptr());
     let metadata = encode_metadata(&node.metadata)?;
     if !metadata.is_empty() {
         schema.metadata = metadata.as_ptr().cast();
     }
     let children = node.children.iter().map(|child| self::schema(child));
-    let children = children.collect::<PyResult<Vec<Schema>>>()?;
+    let children = children.collect::<Result<Vec<Schema>>>()?;
     let mut state = Box::new(SchemaState {
-        _format: format,
-        _name: name,
         _metadata: metadata,
         children: (children.into_iter())
             .map(|child| Box::into_raw(Box::new(child)))
@@ -128,13 +135,18 @@ fn schema(node: &Node) -> PyResult<Schema> {
 }
 
 /// The number of entries, then length and bytes of each key and value.
-fn encode_metadata(entries: &[(&str, String)]) -> PyResult<Vec<u8>> {
+fn encode_metadata(entries: &[(&str, String)]) -> Result<Vec<u8>> {
+    let number = |length: usize| {
+        i32::try_from(length)
+            .map(i32::to_ne_bytes)
+            .map_err(|_| Error::Argument("metadata of more than 2**31 - 1 bytes".to_owned()))
+    };
     let mut bytes = Vec::new();
     if !entries.is_empty() {
-        bytes.extend(i32::try_from(entries.len())?.to_ne_bytes());
+        bytes.extend(number(entries.len())?);
     }
     for text in entries.iter().flat_map(|(key, value)| [*key, value]) {
-        bytes.extend(i32::try_from(text.len())?.to_ne_bytes());
+        bytes.extend(number(text.len())?);
         bytes.extend(text.as_bytes());
     }
     Ok(bytes)
@@ -152,13 +164,14 @@ unsafe extern "C" fn release_schema(schema: *mut Schema) {
     schema.release = None;
 }
 
-/// A stream of one column.
+/// What an exported stream keeps alive.
 struct StreamState {
     node: Arc<Node>,
     done: bool,
 }
 
-fn stream(node: &Arc<Node>) -> Stream {
+/// The column as a stream of one chunk.
+pub fn stream(node: &Arc<Node>) -> Stream {
     let mut stream = Stream::empty();
     stream.get_schema = Some(stream_schema);
     stream.get_next = Some(stream_next);
@@ -202,7 +215,7 @@ unsafe extern "C" fn stream_next(stream: *mut Stream, out: *mut Array) -> c_int 
 }
 
 unsafe extern "C" fn stream_error(_: *mut Stream) -> *const c_char {
-    c"a name with a NUL".as_ptr()
+    c"metadata of more than 2**31 - 1 bytes".as_ptr()
 }
 
 unsafe extern "C" fn release_stream(stream: *mut Stream) {
@@ -211,23 +224,4 @@ unsafe extern "C" fn release_stream(stream: *mut Stream) {
     // SAFETY: `private_data` is the box that `stream` above leaked, not freed before.
     drop(unsafe { Box::from_raw(stream.private_data.cast::<StreamState>()) });
     stream.release = None;
-}
-
-/// The Arrow PyCapsule interface of a column.
-#[derive(Debug)]
-pub(crate) struct Exported(pub(crate) Arc<Node>);
-
-impl Exported {
-    pub(crate) fn schema<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
-        ffi::give(py, schema(&self.0)?)
-    }
-
-    pub(crate) fn array<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        let parts = [self.schema(py)?, ffi::give(py, array(&self.0))?];
-        PyTuple::new(py, parts)
-    }
-
-    pub(crate) fn stream<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
-        ffi::give(py, stream(&self.0))
-    }
 }

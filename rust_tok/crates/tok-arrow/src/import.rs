@@ -3,16 +3,14 @@
 use std::ffi::CStr;
 use std::slice;
 
-use pyo3::exceptions::PyTypeError;
-use pyo3::prelude::*;
-use tok::Error;
+use tok::{Error, Result};
 
-use super::ffi::{self, Array, Schema, Stream};
-use crate::errors;
+use crate::argument;
+use crate::ffi::{Array, Schema};
 
 /// How the text of a column lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Layout {
+pub(crate) enum Layout {
     /// `string`: offsets of 32 bits.
     Small,
     /// `large_string`: offsets of 64 bits.
@@ -35,7 +33,7 @@ enum Nesting {
 
 /// Chunks of one type.
 #[derive(Debug)]
-pub(crate) struct Column {
+pub struct Column {
     layout: Layout,
     nesting: Nesting,
     chunks: Vec<Array>,
@@ -43,18 +41,22 @@ pub(crate) struct Column {
 
 /// The lists around the texts of a column.
 #[derive(Debug)]
-pub(crate) struct Outer {
+pub struct Outer {
     /// Where each list starts among the texts, and where the last one ends.
-    pub(crate) offsets: Vec<i64>,
+    pub offsets: Vec<i64>,
     /// False for a null.
-    pub(crate) valid: Vec<bool>,
+    pub valid: Vec<bool>,
 }
 
 impl Column {
-    /// Takes over what the object's Arrow interface gives.
-    pub(crate) fn import(object: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let (schema, chunks) = take_chunks(object)?;
-        let (layout, nesting) = parse(&schema)?;
+    /// A column of text, or of lists of texts, of this type.
+    ///
+    /// # Safety
+    /// Schema and chunks are live structs of a producer that keeps to the specification: buffers as
+    /// large as type, lengths and last offsets say. What lies between, the other offsets and the
+    /// text itself, is checked here.
+    pub unsafe fn new(schema: &Schema, chunks: Vec<Array>) -> Result<Self> {
+        let (layout, nesting) = parse(schema)?;
         Ok(Self {
             layout,
             nesting,
@@ -63,7 +65,7 @@ impl Column {
     }
 
     /// The texts, lists opened, and the lists around them if there are any.
-    pub(crate) fn texts(&self) -> PyResult<(Texts<'_>, Option<Outer>)> {
+    pub fn texts(&self) -> Result<(Texts<'_>, Option<Outer>)> {
         let mut texts = Texts::default();
         if self.nesting == Nesting::None {
             for chunk in &self.chunks {
@@ -77,7 +79,7 @@ impl Column {
         };
         for chunk in &self.chunks {
             let Some(child) = child(chunk) else {
-                return Err(errors::argument("an Arrow list without its values"));
+                return Err(argument("an Arrow list without its values"));
             };
             let (offset, length) = (bounds(chunk.offset)?, bounds(chunk.length)?);
             let offsets: Vec<i64> = if length == 0 {
@@ -90,7 +92,7 @@ impl Column {
             };
             let (first, last) = (offsets[0], offsets[offsets.len() - 1]);
             if !offsets.is_sorted() || first < 0 || last > child.length {
-                return Err(errors::argument("Arrow list offsets out of order"));
+                return Err(argument("Arrow list offsets out of order"));
             }
             let base = outer.offsets.last().copied().unwrap_or(0) - first;
             outer
@@ -111,44 +113,11 @@ impl Column {
     }
 }
 
-/// Whether the object has the Arrow interface.
-pub(crate) fn is_arrow(object: &Bound<'_, PyAny>) -> PyResult<bool> {
-    Ok(object.hasattr("__arrow_c_array__")? || object.hasattr("__arrow_c_stream__")?)
-}
-
-/// Takes over what the object's Arrow interface gives: a type and the chunks of it.
-pub(super) fn take_chunks(object: &Bound<'_, PyAny>) -> PyResult<(Schema, Vec<Array>)> {
-    let (schema, chunks) = if object.hasattr("__arrow_c_array__")? {
-        let pair = object.call_method0("__arrow_c_array__")?;
-        let schema: Schema = ffi::take(&pair.get_item(0)?)?;
-        let array: Array = ffi::take(&pair.get_item(1)?)?;
-        (schema, vec![array])
-    } else if object.hasattr("__arrow_c_stream__")? {
-        let mut stream: Stream = ffi::take(&object.call_method0("__arrow_c_stream__")?)?;
-        let schema = stream.schema()?;
-        let mut chunks = Vec::new();
-        while let Some(chunk) = stream.next()? {
-            chunks.push(chunk);
-        }
-        (schema, chunks)
-    } else {
-        return Err(PyTypeError::new_err(format!(
-            "a column with the Arrow interface (__arrow_c_array__ or __arrow_c_stream__) is \
-             needed, not {}; a list of str goes to encode_batch",
-            object.get_type().name()?
-        )));
-    };
-    if schema.release.is_none() || chunks.iter().any(|chunk| chunk.release.is_none()) {
-        return Err(errors::argument("the Arrow struct was already taken"));
-    }
-    Ok((schema, chunks))
-}
-
 /// The type of a column, or its refusal by name.
-fn parse(schema: &Schema) -> PyResult<(Layout, Nesting)> {
+fn parse(schema: &Schema) -> Result<(Layout, Nesting)> {
     if !schema.dictionary.is_null() {
-        return Err(PyTypeError::new_err(
-            "a dictionary-encoded column; cast it to its value type first",
+        return Err(Error::Type(
+            "a dictionary-encoded column; cast it to its value type first".to_owned(),
         ));
     }
     let format = format(schema)?;
@@ -171,7 +140,7 @@ fn parse(schema: &Schema) -> PyResult<(Layout, Nesting)> {
         None
     };
     let inner = inner.ok_or_else(|| {
-        PyTypeError::new_err(format!(
+        Error::Type(format!(
             "an Arrow column of format {format:?}; allowed: string, large_string, string_view \
              (\"u\", \"U\", \"vu\"), and list or large_list of them"
         ))
@@ -180,7 +149,7 @@ fn parse(schema: &Schema) -> PyResult<(Layout, Nesting)> {
 }
 
 /// How text of a format lies; `None` for what isn't text.
-pub(super) fn layout(format: &str) -> Option<Layout> {
+pub(crate) fn layout(format: &str) -> Option<Layout> {
     match format {
         "u" => Some(Layout::Small),
         "U" => Some(Layout::Large),
@@ -190,15 +159,15 @@ pub(super) fn layout(format: &str) -> Option<Layout> {
     }
 }
 
-pub(super) fn format(schema: &Schema) -> PyResult<&str> {
+pub(crate) fn format(schema: &Schema) -> Result<&str> {
     if schema.format.is_null() {
-        return Err(errors::argument("an Arrow schema without a format"));
+        return Err(argument("an Arrow schema without a format"));
     }
     // SAFETY: a C string that lives as long as the schema.
     let format = unsafe { CStr::from_ptr(schema.format) };
     format
         .to_str()
-        .map_err(|_| errors::argument("an Arrow format that is not ASCII"))
+        .map_err(|_| argument("an Arrow format that is not ASCII"))
 }
 
 fn child(array: &Array) -> Option<&Array> {
@@ -209,34 +178,32 @@ fn child(array: &Array) -> Option<&Array> {
     unsafe { (*array.children).as_ref() }
 }
 
-pub(super) fn bounds(number: i64) -> PyResult<usize> {
-    usize::try_from(number).map_err(|_| errors::argument("a negative length in an Arrow array"))
+pub(crate) fn bounds(number: i64) -> Result<usize> {
+    usize::try_from(number).map_err(|_| argument("a negative length in an Arrow array"))
 }
 
 /// Items `offset..offset + length` of a buffer.
-pub(super) fn buffer<T: Copy>(
+pub(crate) fn buffer<T: Copy>(
     array: &Array,
     number: usize,
     offset: usize,
     length: usize,
-) -> PyResult<&[T]> {
+) -> Result<&[T]> {
     let pointer = pointer(array, number)?.cast::<T>();
     if length == 0 {
         return Ok(&[]);
     }
     if pointer.is_null() || !pointer.is_aligned() {
-        return Err(errors::argument(
-            "an Arrow buffer that is missing or not aligned",
-        ));
+        return Err(argument("an Arrow buffer that is missing or not aligned"));
     }
     // SAFETY: the producer promises that the buffer holds the items of its layout up to
     // `offset + length`, unchanged while the array is held; null and alignment were checked.
     Ok(unsafe { slice::from_raw_parts(pointer.add(offset), length) })
 }
 
-fn pointer(array: &Array, number: usize) -> PyResult<*const std::ffi::c_void> {
+fn pointer(array: &Array, number: usize) -> Result<*const std::ffi::c_void> {
     if number as i64 >= array.n_buffers || array.buffers.is_null() {
-        return Err(errors::argument("an Arrow array with too few buffers"));
+        return Err(argument("an Arrow array with too few buffers"));
     }
     // SAFETY: `buffers` points to `n_buffers` pointers.
     Ok(unsafe { *array.buffers.add(number) })
@@ -244,13 +211,13 @@ fn pointer(array: &Array, number: usize) -> PyResult<*const std::ffi::c_void> {
 
 /// Which rows are there.
 #[derive(Debug)]
-pub(super) struct Validity<'a> {
+pub(crate) struct Validity<'a> {
     bits: Option<&'a [u8]>,
     offset: usize,
 }
 
 impl<'a> Validity<'a> {
-    pub(super) fn of(array: &'a Array, offset: usize, length: usize) -> PyResult<Self> {
+    pub(crate) fn of(array: &'a Array, offset: usize, length: usize) -> Result<Self> {
         let absent = array.null_count == 0 || length == 0 || pointer(array, 0)?.is_null();
         let bits = if absent {
             None
@@ -262,7 +229,7 @@ impl<'a> Validity<'a> {
     }
 
     #[inline]
-    pub(super) fn is_valid(&self, row: usize) -> bool {
+    pub(crate) fn is_valid(&self, row: usize) -> bool {
         let place = self.offset + row;
         self.bits
             .is_none_or(|bits| bits[place / 8] >> (place % 8) & 1 == 1)
@@ -271,7 +238,7 @@ impl<'a> Validity<'a> {
 
 /// Texts of all chunks, one after the other.
 #[derive(Debug, Default)]
-pub(crate) struct Texts<'a> {
+pub struct Texts<'a> {
     parts: Vec<Part<'a>>,
     /// First row of each part.
     starts: Vec<usize>,
@@ -279,7 +246,7 @@ pub(crate) struct Texts<'a> {
 }
 
 #[derive(Debug)]
-pub(super) struct Part<'a> {
+pub(crate) struct Part<'a> {
     validity: Validity<'a>,
     strings: Strings<'a>,
     len: usize,
@@ -294,18 +261,16 @@ enum Strings<'a> {
 }
 
 /// A chunk's rows from `skip` on, `take` of them if it says so.
-pub(super) fn part(
+pub(crate) fn part(
     array: &Array,
     layout: Layout,
     skip: usize,
     take: Option<usize>,
-) -> PyResult<Part<'_>> {
+) -> Result<Part<'_>> {
     let length = bounds(array.length)?;
     let len = take.unwrap_or(length);
     if skip.checked_add(len).is_none_or(|end| end > length) {
-        return Err(errors::argument(
-            "an Arrow array shorter than its parent says",
-        ));
+        return Err(argument("an Arrow array shorter than its parent says"));
     }
     let offset = bounds(array.offset)? + skip;
     if layout == Layout::Null {
@@ -332,7 +297,7 @@ pub(super) fn part(
             let lengths: &[i64] = buffer(array, num_data + 2, 0, num_data)?;
             let data = (0..num_data)
                 .map(|number| buffer(array, number + 2, 0, bounds(lengths[number])?))
-                .collect::<PyResult<Vec<&[u8]>>>()?;
+                .collect::<Result<Vec<&[u8]>>>()?;
             Strings::View(views, data)
         }
     };
@@ -373,14 +338,20 @@ impl<'a> Part<'a> {
 }
 
 impl<'a> Texts<'a> {
-    pub(super) fn push(&mut self, part: Part<'a>) {
+    pub(crate) fn push(&mut self, part: Part<'a>) {
         self.starts.push(self.len);
         self.len += part.len;
         self.parts.push(part);
     }
 
-    pub(crate) fn len(&self) -> usize {
+    /// Number of rows.
+    pub fn len(&self) -> usize {
         self.len
+    }
+
+    /// True when there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
     }
 
     #[inline]
@@ -392,21 +363,23 @@ impl<'a> Texts<'a> {
         (&self.parts[number], row - self.starts[number])
     }
 
+    /// Whether the row is no null.
     #[inline]
-    pub(crate) fn is_valid(&self, row: usize) -> bool {
+    pub fn is_valid(&self, row: usize) -> bool {
         let (part, row) = self.place(row);
         !matches!(part.strings, Strings::Null) && part.validity.is_valid(row)
     }
 
+    /// Bytes of a row, without looking at its text.
     #[inline]
-    pub(crate) fn weight(&self, row: usize) -> usize {
+    pub fn weight(&self, row: usize) -> usize {
         let (part, place) = self.place(row);
         part.bytes(place).map_or(0, <[u8]>::len)
     }
 
     /// The text of a row; `None` for a null.
     #[inline]
-    pub(crate) fn get(&self, row: usize) -> tok::Result<Option<&str>> {
+    pub fn get(&self, row: usize) -> Result<Option<&str>> {
         if !self.is_valid(row) {
             return Ok(None);
         }

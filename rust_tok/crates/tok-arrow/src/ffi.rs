@@ -3,57 +3,57 @@
 //! The format is the one of the Arrow specification ("The Arrow C data interface", "The Arrow C
 //! stream interface", "The Arrow PyCapsule interface").
 
+#![expect(missing_docs, reason = "the fields and methods of the specification")]
+
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr;
 
-use pyo3::exceptions::PyValueError;
-use pyo3::prelude::*;
-use pyo3::types::PyCapsule;
+use tok::{Error, Result};
 
 /// `struct ArrowSchema`: a type.
 #[repr(C)]
 #[derive(Debug)]
-pub(crate) struct Schema {
-    pub(crate) format: *const c_char,
-    pub(crate) name: *const c_char,
-    pub(crate) metadata: *const c_char,
-    pub(crate) flags: i64,
-    pub(crate) n_children: i64,
-    pub(crate) children: *mut *mut Schema,
-    pub(crate) dictionary: *mut Schema,
-    pub(crate) release: Option<unsafe extern "C" fn(*mut Schema)>,
-    pub(crate) private_data: *mut c_void,
+pub struct Schema {
+    pub format: *const c_char,
+    pub name: *const c_char,
+    pub metadata: *const c_char,
+    pub flags: i64,
+    pub n_children: i64,
+    pub children: *mut *mut Schema,
+    pub dictionary: *mut Schema,
+    pub release: Option<unsafe extern "C" fn(*mut Schema)>,
+    pub private_data: *mut c_void,
 }
 
 /// `struct ArrowArray`: a column's buffers.
 #[repr(C)]
 #[derive(Debug)]
-pub(crate) struct Array {
-    pub(crate) length: i64,
-    pub(crate) null_count: i64,
-    pub(crate) offset: i64,
-    pub(crate) n_buffers: i64,
-    pub(crate) n_children: i64,
-    pub(crate) buffers: *mut *const c_void,
-    pub(crate) children: *mut *mut Array,
-    pub(crate) dictionary: *mut Array,
-    pub(crate) release: Option<unsafe extern "C" fn(*mut Array)>,
-    pub(crate) private_data: *mut c_void,
+pub struct Array {
+    pub length: i64,
+    pub null_count: i64,
+    pub offset: i64,
+    pub n_buffers: i64,
+    pub n_children: i64,
+    pub buffers: *mut *const c_void,
+    pub children: *mut *mut Array,
+    pub dictionary: *mut Array,
+    pub release: Option<unsafe extern "C" fn(*mut Array)>,
+    pub private_data: *mut c_void,
 }
 
 /// `struct ArrowArrayStream`: columns one after the other.
 #[repr(C)]
 #[derive(Debug)]
-pub(crate) struct Stream {
-    pub(crate) get_schema: Option<unsafe extern "C" fn(*mut Stream, *mut Schema) -> c_int>,
-    pub(crate) get_next: Option<unsafe extern "C" fn(*mut Stream, *mut Array) -> c_int>,
-    pub(crate) get_last_error: Option<unsafe extern "C" fn(*mut Stream) -> *const c_char>,
-    pub(crate) release: Option<unsafe extern "C" fn(*mut Stream)>,
-    pub(crate) private_data: *mut c_void,
+pub struct Stream {
+    pub get_schema: Option<unsafe extern "C" fn(*mut Stream, *mut Schema) -> c_int>,
+    pub get_next: Option<unsafe extern "C" fn(*mut Stream, *mut Array) -> c_int>,
+    pub get_last_error: Option<unsafe extern "C" fn(*mut Stream) -> *const c_char>,
+    pub release: Option<unsafe extern "C" fn(*mut Stream)>,
+    pub private_data: *mut c_void,
 }
 
 /// What the three structs share: an empty state, and a release of what they hold.
-pub(crate) trait Interface: Sized + 'static {
+pub trait Interface: Sized + 'static {
     /// Name of the capsule that carries it.
     const CAPSULE: &'static CStr;
 
@@ -139,23 +139,9 @@ interface!(
     }
 );
 
-/// Takes the struct out of a capsule, which is left empty.
-pub(crate) fn take<T: Interface>(capsule: &Bound<'_, PyAny>) -> PyResult<T> {
-    let capsule = capsule.cast::<PyCapsule>()?;
-    let held = capsule.pointer_checked(Some(T::CAPSULE))?.cast::<T>();
-    // SAFETY: a capsule of this name points to a struct of this type, and the specification
-    // makes taking it over by a move the consumer's right.
-    Ok(unsafe { ptr::replace(held.as_ptr(), T::empty()) })
-}
-
-/// Puts a struct into a capsule, which releases it if nobody takes it.
-pub(crate) fn give<T: Interface + Send>(py: Python<'_>, held: T) -> PyResult<Bound<'_, PyCapsule>> {
-    PyCapsule::new_with_value(py, held, T::CAPSULE)
-}
-
 impl Stream {
     /// The type of the columns.
-    pub(crate) fn schema(&mut self) -> PyResult<Schema> {
+    pub fn schema(&mut self) -> Result<Schema> {
         let mut schema = Schema::empty();
         if let Some(get_schema) = self.get_schema {
             // SAFETY: the producer's callback with its own stream and a struct to fill.
@@ -166,7 +152,7 @@ impl Stream {
     }
 
     /// The next column; `None` at the end.
-    pub(crate) fn next(&mut self) -> PyResult<Option<Array>> {
+    pub fn next_chunk(&mut self) -> Result<Option<Array>> {
         let mut array = Array::empty();
         if let Some(get_next) = self.get_next {
             // SAFETY: the producer's callback with its own stream and a struct to fill.
@@ -176,7 +162,7 @@ impl Stream {
         Ok(array.release.is_some().then_some(array))
     }
 
-    fn check(&mut self, code: c_int) -> PyResult<()> {
+    fn check(&mut self, code: c_int) -> Result<()> {
         if code == 0 {
             return Ok(());
         }
@@ -191,7 +177,7 @@ impl Stream {
             Some(text.to_string_lossy().into_owned())
         });
         let message = message.flatten().unwrap_or_else(|| format!("error {code}"));
-        Err(PyValueError::new_err(format!(
+        Err(Error::Argument(format!(
             "the Arrow stream failed: {message}"
         )))
     }

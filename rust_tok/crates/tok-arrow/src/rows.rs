@@ -1,0 +1,45 @@
+//! Columns as the rows that batch calls read.
+
+use crate::import::Texts;
+
+/// Rows of one column, or of two side by side.
+#[derive(Debug)]
+pub struct TextRows<'a> {
+    /// The column.
+    pub texts: &'a Texts<'a>,
+    /// The one beside it, of as many rows.
+    pub pairs: Option<&'a Texts<'a>>,
+}
+
+impl TextRows<'_> {
+    /// Which rows are there; `None` when all are.
+    pub fn validity(&self) -> Option<Vec<bool>> {
+        let pair_valid = |row| self.pairs.is_none_or(|pairs| pairs.is_valid(row));
+        let valid: Vec<bool> = (0..self.texts.len())
+            .map(|row| self.texts.is_valid(row) && pair_valid(row))
+            .collect();
+        valid.contains(&false).then_some(valid)
+    }
+}
+
+impl tok::batch::Rows for TextRows<'_> {
+    fn len(&self) -> usize {
+        self.texts.len()
+    }
+
+    #[inline]
+    fn weight(&self, row: usize) -> usize {
+        self.texts.weight(row) + self.pairs.map_or(0, |pairs| pairs.weight(row))
+    }
+
+    #[inline]
+    fn get(&self, row: usize) -> tok::Result<Option<(&str, Option<&str>)>> {
+        let Some(text) = self.texts.get(row)? else {
+            return Ok(None);
+        };
+        match self.pairs {
+            None => Ok(Some((text, None))),
+            Some(pairs) => Ok(pairs.get(row)?.map(|pair| (text, Some(pair)))),
+        }
+    }
+}
