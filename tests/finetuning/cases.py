@@ -33,6 +33,7 @@ def write_model(folder: Path, *, positions: int = 64, layers: int = 2) -> Path:
         hidden_size=32,
         num_attention_heads=2,
         max_position_embeddings=positions,
+        initializer_range=0.2,  # so that so narrow a model learns in a few steps
     )
     save_pretrained(BertForPreTraining(config, seed=3), folder)
     (folder / "vocab.txt").write_text("".join(f"{word}\n" for word in WORDS))

@@ -198,6 +198,9 @@ def _write(
 ) -> None:
     data = settings.data
     splits = {split: read_rows(source, columns, task, data) for split, source in sources.items()}
+    if task == "regression":
+        for rows in splits.values():
+            targets_of(rows.file, columns.labels[0], rows.labels, rows.number)
     told = {split: rows.file for split, rows in splits.items()}
     splits["train"] = limit_rows(splits["train"], data)
     if "validation" not in splits:
