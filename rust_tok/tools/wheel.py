@@ -6,14 +6,16 @@ A wheel that travels with a job (`py_modules`) is cached on the nodes by its fil
 takes an equal version for installed: so another content needs another version. What maturin builds
 is repacked under the module's own `__version__`, such as 0.1.0+3fa81c0de5b7a962.
 
-Beside the wheel it writes runtime_env.yaml: that of the repository with the wheel in `py_modules`,
-for clusters whose nodes have the requirements but no rust_tok.
+Beside the wheel it puts what else a node needs, requirements.lock, and runtime_env.yaml: that of
+the repository with the wheel in `py_modules`, for clusters whose nodes have the requirements but no
+rust_tok.
 """
 
 import base64
 import csv
 import hashlib
 import io
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -73,6 +75,7 @@ def main() -> None:
         earlier.unlink()
     with tempfile.TemporaryDirectory() as temporary:
         wheel = stamp(build(Path(temporary)), rust_tok.__version__, folder)
+    shutil.copy(ROOT / "requirements.lock", folder)
     environment = yaml.safe_load((ROOT / "runtime_env.yaml").read_text(encoding="utf-8"))
     environment["py_modules"] = [str(wheel)]
     beside = folder / "runtime_env.yaml"

@@ -46,22 +46,17 @@ def test_work_begins_with_the_check(tmp_path: Path):
 
 
 @pytest.mark.cluster
-def test_every_node_is_asked_and_nothing_is_left_of_it(
-    ray_cluster: RunningCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_every_node_is_asked_and_nothing_is_left_of_it(ray_cluster: RunningCluster, tmp_path: Path):
     """A cluster that may grow: later nodes are held against what is found now."""
     import ray
 
-    from raybert.cluster import resources
-
-    monkeypatch.setattr(resources, "cluster_may_grow", lambda: True)
     outputs = [Location.parse(tmp_path / "run"), Location.parse(tmp_path / "deep" / "er")]
 
     @ray.remote(num_cpus=1)
     def look(expectation: Expectation) -> None:
         check_once(expectation)
 
-    with expecting(outputs) as expectation:
+    with expecting(outputs, may_grow=True) as expectation:
         (beacon,) = expectation.beacons  # both lie below the same folder
         ray.get(look.remote(expectation))
         assert [path.name for path in tmp_path.iterdir()] == [beacon.name]

@@ -1,6 +1,8 @@
+import json
+
 import pytest
 
-from raybert.cluster.resources import NodeResources, WorkerRequest, refuse_unschedulable
+from raybert.cluster.resources import Growth, NodeResources, WorkerRequest, refuse_unschedulable
 from raybert.errors import UserError
 
 
@@ -31,8 +33,31 @@ def test_missing_gpus_are_named():
         refuse_unschedulable(WorkerRequest(2, 1, num_gpus=1), [NodeResources(16, 1)], "here")
 
 
-def test_an_autoscaler_may_bring_what_is_missing():
-    refuse_unschedulable(WorkerRequest(8, 1), [NodeResources(1)], "the cluster", may_grow=True)
+def test_what_an_autoscaler_may_bring_counts(tmp_path, monkeypatch):
+    """Of the file that `ray up` leaves on the head: at most 3 workers, of which 2 with GPUs."""
+    assert Growth.of_cluster("auto") is None
+    assert Growth.of_cluster("on") == Growth(None)
+    config = {
+        "provider": {"type": "aws"},
+        "max_workers": 3,
+        "head_node_type": "head",
+        "available_node_types": {
+            "head": {"resources": {"CPU": 0}},
+            "cpu": {"resources": {"CPU": 16}, "max_workers": 9},
+            "gpu": {"resources": {"CPU": 8, "GPU": 1}, "max_workers": 2},
+        },
+    }
+    (tmp_path / "ray_bootstrap_config.yaml").write_text(json.dumps(config))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    growth = Growth.of_cluster("auto")
+    assert growth is not None
+    cpu, gpu = NodeResources(16), NodeResources(8, 1)
+    assert growth.nodes == (NodeResources(0), cpu, cpu, cpu, gpu, gpu)
+    assert WorkerRequest(2, 1, "auto").settled(growth.nodes).gpus == 1
+    assert Growth.of_cluster("off") is None
+    config["provider"] = {"type": "local"}
+    (tmp_path / "ray_bootstrap_config.yaml").write_text(json.dumps(config))
+    assert Growth.of_cluster("auto") is None
 
 
 def test_workers_get_a_gpu_each_where_there_are_any():

@@ -186,24 +186,23 @@ def _this_node() -> str:
 
 
 @contextlib.contextmanager
-def expecting(outputs: Sequence[Location]) -> Iterator[Expectation]:
+def expecting(outputs: Sequence[Location], *, may_grow: bool = False) -> Iterator[Expectation]:
     """The expectation of this driver, connected to a cluster, put to all of its nodes.
 
     Args:
         outputs: folders that the job is going to write; there or not yet.
+        may_grow: nodes may come that can't be asked now.
 
     Raises:
         UserError: see `Expectation.check`; or a node can't import raybert at all.
     """
     import ray
 
-    from raybert.cluster.resources import cluster_may_grow
-
     here = ray.get_runtime_context().get_node_id()
     others = [node for node in ray.nodes() if node["Alive"] and node["NodeID"] != here]
     with contextlib.ExitStack() as stack:
         beacons = []
-        if others or cluster_may_grow():
+        if others or may_grow:
             beacons = [stack.enter_context(_beacon(folder)) for folder in _folders(outputs)]
         expectation = Expectation(_this_node(), Software.here(), tuple(beacons))
         _put_to(expectation, others)

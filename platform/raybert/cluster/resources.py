@@ -6,13 +6,16 @@ with the machine, before a local cluster starts; with the nodes of the cluster, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 from raybert.errors import UserError
 
 AUTO = "auto"
+# Where `ray up` leaves the cluster's file on its head node, node types' resources filled in.
+LAUNCHED = Path("~/ray_bootstrap_config.yaml")
 
 
 @dataclass(frozen=True)
@@ -70,15 +73,11 @@ class WorkerRequest:
 
 
 def refuse_unschedulable(
-    request: WorkerRequest, nodes: Sequence[NodeResources], where: str, may_grow: bool = False
+    request: WorkerRequest, nodes: Sequence[NodeResources], where: str
 ) -> None:
-    """Raise a UserError when `request` can't be scheduled on `nodes`, all their work done.
-
-    `may_grow`: an autoscaler may add nodes; then only a request that no cluster of this kind
-    could ever satisfy would be refused, which the nodes at hand don't tell.
-    """
+    """Raise a UserError when `request` can't be scheduled on `nodes`, all their work done."""
     fitting = sum(node.num_workers(request) for node in nodes)
-    if fitting >= (request.min_workers or request.num_workers) or may_grow:
+    if fitting >= (request.min_workers or request.num_workers):
         return
     cpus = sum(node.num_cpus for node in nodes)
     gpus = sum(node.num_gpus for node in nodes)
@@ -120,11 +119,43 @@ def of_cluster() -> list[NodeResources]:
     ]
 
 
-def cluster_may_grow() -> bool:
-    """Whether an autoscaler with node types of its own looks after the joined cluster."""
-    from ray._private.state import state
+@dataclass(frozen=True)
+class Growth:
+    """What an autoscaler may make of a cluster.
 
-    return state.get_max_resources_from_cluster_config() is not None
+    Attributes:
+        nodes: of the cluster at its largest; None when that is not known.
+    """
+
+    nodes: tuple[NodeResources, ...] | None
+
+    @classmethod
+    def of_cluster(cls, autoscaling: Literal["auto", "on", "off"]) -> Growth | None:
+        """None where no nodes come by themselves.
+
+        Ray doesn't tell a driver. With "auto" it is a cluster of `ray up` if this node, as the
+        head on which submitted jobs run, has the file that the launcher leaves there.
+        """
+        if autoscaling == "off":
+            return None
+        launched = LAUNCHED.expanduser()
+        if launched.is_file():
+            import yaml
+
+            config = yaml.safe_load(launched.read_text(encoding="utf-8"))
+            if config["provider"]["type"] != "local":  # all its nodes are there from the start
+                return cls(_largest(config))
+        return cls(None) if autoscaling == "on" else None
+
+
+def _largest(config: Mapping[str, Any]) -> tuple[NodeResources, ...]:
+    nodes: list[NodeResources] = []
+    for name, kind in config["available_node_types"].items():
+        given = kind.get("resources", {})
+        node = NodeResources(given.get("CPU", 0), given.get("GPU", 0))
+        most = min(kind.get("max_workers", 0), config["max_workers"])
+        nodes += [node] * (1 if name == config["head_node_type"] else most)
+    return tuple(nodes)
 
 
 def what_is_missing(request: WorkerRequest) -> str | None:

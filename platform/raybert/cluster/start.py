@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from raybert.cluster import environment, resources
 from raybert.cluster.nodes import Expectation, expecting
-from raybert.cluster.resources import WorkerRequest
+from raybert.cluster.resources import Growth, WorkerRequest
 from raybert.errors import UserError
 from raybert.storage import Location
 
@@ -84,13 +84,13 @@ def start(
         # Outputs lie inside it, and perhaps nothing else of the bucket may be written.
         outputs = [*outputs, Location.parse(settings.storage) / "outputs"]
     if ray.is_initialized():
-        with _fitting(request, outputs) as cluster:
+        with _fitting(settings, request, outputs) as cluster:
             yield cluster
         return
     if address is not None:
         _join(address)
         try:
-            with _fitting(request, outputs) as cluster:
+            with _fitting(settings, request, outputs) as cluster:
                 yield cluster
         finally:
             ray.shutdown()
@@ -107,14 +107,18 @@ def start(
 
 @contextlib.contextmanager
 def _fitting(
-    request: WorkerRequest | None, outputs: Sequence[Location]
+    settings: ClusterSettings, request: WorkerRequest | None, outputs: Sequence[Location]
 ) -> Iterator[RunningCluster]:
     """The cluster that this process has joined, once it is known to do for the job."""
+    growth = Growth.of_cluster(settings.autoscaling)
     if request is not None:
-        nodes = resources.of_cluster()
+        nodes, where = resources.of_cluster(), "the cluster"
+        if growth is not None and growth.nodes is not None:
+            nodes, where = growth.nodes, "the cluster, grown to its limits,"
         request = request.settled(nodes)
-        resources.refuse_unschedulable(request, nodes, "the cluster", resources.cluster_may_grow())
-    with expecting(outputs) as expectation:
+        if growth is None or growth.nodes is not None:
+            resources.refuse_unschedulable(request, nodes, where)
+    with expecting(outputs, may_grow=growth is not None) as expectation:
         yield _describe(request, expectation, started_here=False)
 
 

@@ -26,6 +26,11 @@ class ClusterSettings(Section):
     address: str | None = operational(
         None, "a running cluster's address; none joins RAY_ADDRESS or starts a local one"
     )
+    autoscaling: Literal["auto", "on", "off"] = operational(
+        "auto",
+        "whether nodes come when they are asked for, so that a job may wait for them; auto: yes on "
+        "a cluster that ray up has launched in a cloud",
+    )
     max_failures: int = operational(3, "worker failures survived in one launch", ge=0)
 
     @model_validator(mode="after")
