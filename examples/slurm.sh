@@ -22,7 +22,7 @@ RAY_AUTH_TOKEN=$(python -c 'import secrets; print(secrets.token_hex(32))')
 export RAY_AUTH_TOKEN
 
 head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-address="$(getent ahostsv4 "$head" | awk 'NR == 1 {print $1}'):6379"
+address="$(python -c 'import socket, sys; print(socket.gethostbyname(sys.argv[1]))' "$head"):6379"
 
 # `ray symmetric-run` starts Ray everywhere, runs the job on the head and stops Ray at its end. Told
 # the address, the job joins; without, it would start a cluster of its own.

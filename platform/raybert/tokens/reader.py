@@ -187,13 +187,13 @@ def _views(
     sentences = documents.values
     document_ids = batch.column("id").buffers()[1]
     shard = Shard(
-        ids_T=sentences.values.to_numpy(),
+        ids_T=_numpy(sentences.values),
         sentence_offsets_S1=_offsets(sentences),
         document_offsets_D1=_offsets(documents),
         document_ids_D16=np.frombuffer(document_ids or b"", dtype=np.uint8).reshape(
             -1, DOCUMENT_ID_BYTES
         )[: batch.num_rows],
-        held_out_D=batch.column("held_out").to_numpy(zero_copy_only=False),
+        held_out_D=_bits(batch.column("held_out")),
     )
     if (shard.num_documents, shard.num_sentences, len(shard.ids_T)) != (
         entry.documents,
@@ -206,4 +206,19 @@ def _views(
 
 def _offsets(lists: pa.ListArray) -> np.ndarray:
     """int32 (len + 1,); Arrow may leave out the only offset of an empty list."""
-    return lists.offsets.to_numpy() if len(lists) else np.zeros(1, dtype=np.int32)
+    return _numpy(lists.offsets) if len(lists) else np.zeros(1, dtype=np.int32)
+
+
+def _numpy(numbers: pa.Array) -> np.ndarray:
+    """A view, read-only. `to_numpy` would import pandas, a second before the first step."""
+    return np.from_dlpack(numbers)
+
+
+def _bits(flags: pa.BooleanArray) -> np.ndarray:
+    """bool (len,), unpacked from Arrow's bitmap."""
+    bitmap = flags.buffers()[1]
+    if bitmap is None:
+        return np.zeros(len(flags), dtype=bool)
+    packed = np.frombuffer(bitmap, dtype=np.uint8)
+    first = flags.offset
+    return np.unpackbits(packed, count=first + len(flags), bitorder="little")[first:].astype(bool)

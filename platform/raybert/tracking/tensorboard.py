@@ -30,26 +30,31 @@ class TensorBoard:
         self._writer: SummaryWriter | None = None
 
     def resume(self, history: Sequence[Row]) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
         older = list(self._folder.glob("events.out.tfevents.*"))
-        self._writer = SummaryWriter(
-            str(self._folder), purge_step=0 if older else None, flush_secs=_FLUSH_S
-        )
+        if not history and not older:
+            return  # opened by the first row: what it imports would hold up the first step
+        self._writer = self._open(purge_step=0 if older else None)
         for row in history:
             self.log(row)
         self._writer.flush()
         for path in older:
             path.unlink()
 
+    def _open(self, purge_step: int | None = None) -> SummaryWriter:
+        from torch.utils.tensorboard import SummaryWriter
+
+        return SummaryWriter(str(self._folder), purge_step=purge_step, flush_secs=_FLUSH_S)
+
     def log(self, row: Row) -> None:
-        assert self._writer is not None  # resume comes first
+        if self._writer is None:
+            self._writer = self._open()
         for name, value in row.scalars.items():
             self._writer.add_scalar(name, value, row.step, walltime=row.time)
 
     def picture(self, step: int, name: str, pixels: np.ndarray) -> None:
         """A picture, uint8 (height, width, 3)."""
-        assert self._writer is not None  # resume comes first
+        if self._writer is None:
+            self._writer = self._open()
         self._writer.add_image(name, pixels, step, dataformats="HWC")
 
     def flush(self) -> None:
