@@ -39,6 +39,9 @@ class RunningCluster:
     log_folder: Path | None  # of Ray's own logs, on this machine
     expectation: Expectation  # of every node, for workers to check when they start
     request: WorkerRequest | None = None  # that was checked, settled
+    # What workers may use: its nodes, those included that an autoscaler may add. None: there is no
+    # telling how many it may add.
+    nodes: tuple[resources.NodeResources, ...] | None = None
 
     @property
     def dashboard_hint(self) -> str | None:
@@ -102,7 +105,8 @@ def start(
         request = request.settled([machine])
         resources.refuse_unschedulable(request, [machine], "this machine")
     with _local_cluster(num_cpus, object_store_bytes), expecting(()) as expectation:
-        yield _describe(request, expectation, started_here=True)
+        nodes = tuple(resources.of_cluster())
+        yield _describe(request, nodes, expectation, started_here=True)
 
 
 @contextlib.contextmanager
@@ -111,15 +115,15 @@ def _fitting(
 ) -> Iterator[RunningCluster]:
     """The cluster that this process has joined, once it is known to do for the job."""
     growth = Growth.of_cluster(settings.autoscaling)
+    now = tuple(resources.of_cluster())
+    nodes = now if growth is None else growth.nodes
     if request is not None:
-        nodes, where = resources.of_cluster(), "the cluster"
-        if growth is not None and growth.nodes is not None:
-            nodes, where = growth.nodes, "the cluster, grown to its limits,"
-        request = request.settled(nodes)
-        if growth is None or growth.nodes is not None:
+        request = request.settled(now if nodes is None else nodes)
+        if nodes is not None:
+            where = "the cluster" if growth is None else "the cluster, grown to its limits,"
             resources.refuse_unschedulable(request, nodes, where)
     with expecting(outputs, may_grow=growth is not None) as expectation:
-        yield _describe(request, expectation, started_here=False)
+        yield _describe(request, nodes, expectation, started_here=False)
 
 
 def _join(address: str) -> None:
@@ -194,7 +198,11 @@ def _init_local(folder: str, num_cpus: int | None, object_store_bytes: int | Non
 
 
 def _describe(
-    request: WorkerRequest | None, expectation: Expectation, *, started_here: bool
+    request: WorkerRequest | None,
+    nodes: tuple[resources.NodeResources, ...] | None,
+    expectation: Expectation,
+    *,
+    started_here: bool,
 ) -> RunningCluster:
     import ray
     from ray._private.worker import global_worker
@@ -208,4 +216,5 @@ def _describe(
         log_folder=logs if logs and logs.is_dir() else None,
         expectation=expectation,
         request=request,
+        nodes=nodes,
     )

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from raybert.cluster import RunningCluster, WorkerRequest, start
 from raybert.cluster.leftovers import remove_leftovers
-from raybert.cluster.resources import cluster_may_grow, of_cluster
+from raybert.cluster.resources import of_cluster
 from raybert.errors import UserError
 from raybert.finetuning.data import TokenizedData, prepare_data
 from raybert.finetuning.metrics import choose_metric, is_better
@@ -156,7 +156,7 @@ def tune(settings: Settings, train: Train = train_trial) -> None:
     with (
         Lease(prepared.sweep) as lease,
         process_log(folder.logs(launch) / "driver.log"),
-        start(cluster, request) as running,
+        start(cluster, request, outputs=[prepared.sweep]) as running,
         stopping_on_signals() as stop,
     ):
         folder.record_launch(describe_launch(launch) | {"cluster": running.address})
@@ -166,9 +166,9 @@ def tune(settings: Settings, train: Train = train_trial) -> None:
         placement = place(
             settings.tuning,
             running.request,
-            of_cluster(),
+            of_cluster() if running.nodes is None else running.nodes,
             prepared.num_trials,
-            may_grow=cluster_may_grow(),
+            may_grow=running.nodes is None,
         )
         needed = needed_bytes(settings, prepared.num_weights, placement, prepared.num_trials)
         refuse_without_space(prepared.sweep, needed)

@@ -54,7 +54,8 @@ def place(
         UserError: not one trial fits, or fewer than `tuning.concurrent_trials`.
     """
     workers = workers.settled(nodes)
-    refuse_unschedulable(workers, nodes, "the cluster", may_grow)
+    if not may_grow:
+        refuse_unschedulable(workers, nodes, "the cluster")
     slots = sum(node.num_workers(workers) for node in nodes)
     fitting = max(1, slots // workers.num_workers)
     asked = tuning.concurrent_trials
