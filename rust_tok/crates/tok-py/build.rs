@@ -30,10 +30,13 @@ fn files_below(folder: &Path, found: &mut Vec<PathBuf>) -> io::Result<()> {
 fn main() -> io::Result<()> {
     let root = Path::new("../..");
     let mut files = vec![root.join("Cargo.toml"), root.join("Cargo.lock")];
-    for krate in ["crates/tok", "crates/tok-arrow", "crates/tok-py"] {
-        files.push(root.join(krate).join("Cargo.toml"));
-        files_below(&root.join(krate).join("src"), &mut files)?;
-        println!("cargo::rerun-if-changed=../../{krate}/src");
+    for entry in std::fs::read_dir(root.join("crates"))? {
+        let krate = entry?.path();
+        if krate.join("src").is_dir() {
+            files.push(krate.join("Cargo.toml"));
+            files_below(&krate.join("src"), &mut files)?;
+            println!("cargo::rerun-if-changed={}/src", krate.display());
+        }
     }
     files.sort();
     let mut checksum = Checksum(0xcbf2_9ce4_8422_2325);
