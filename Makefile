@@ -13,9 +13,9 @@ TORCH ?=
 CORPUS ?=
 DEMO_RUN ?= runs/demo
 
-RUST_SOURCES := $(shell find rust_tok -name target -prune -o \( -name '*.rs' -o -name 'Cargo.*' -o -name 'pyproject.toml' -o -name '*.bin' \) -print 2>/dev/null)
+rust_sources = $(shell find $(1) -name target -prune -o \( -name '*.rs' -o -name 'Cargo.*' -o -name 'pyproject.toml' -o -name '*.bin' \) -print 2>/dev/null)
 DEPENDENCIES := $(VENV)/.dependencies
-NATIVE := $(VENV)/.rust_tok
+NATIVE := $(VENV)/.rust_tok $(VENV)/.bert_kernels
 PACKAGE := $(VENV)/.raybert
 ORACLES := $(VENV)/.oracles
 PEERS := $(VENV)/.peers
@@ -29,7 +29,7 @@ TOKENIZER_BENCHMARKS := bench_tokenizers bench_tokenizer_training bench_sentence
 
 ##@ Use
 .PHONY: setup
-setup: $(PACKAGE) ## create .venv, install the pinned requirements, build rust_tok (only what is missing or stale)
+setup: $(PACKAGE) ## create .venv, install the pinned requirements, build the Rust packages (only what is missing or stale)
 
 .PHONY: demo
 demo: setup ## text in, a BERT out: tokenizer, token shards, pretraining on a local Ray cluster, fill-mask (CORPUS='path/*.txt' for yours)
@@ -39,6 +39,7 @@ demo: setup ## text in, a BERT out: tokenizer, token shards, pretraining on a lo
 .PHONY: test
 test: setup $(ORACLES) ## all tests: Rust and Python, a real Ray cluster included
 	@cd rust_tok && cargo test --release --workspace --quiet
+	@cd bert_kernels && cargo test --release --workspace --quiet
 	@$(BIN)/python -m pytest -q $(TESTS)
 
 .PHONY: lint
@@ -47,17 +48,21 @@ lint: setup ## ruff, cargo fmt, clippy
 	@$(BIN)/ruff format --check .
 	@cd rust_tok && cargo fmt --all --check
 	@cd rust_tok && cargo clippy --release --workspace --all-targets --quiet -- -D warnings
+	@cd bert_kernels && cargo fmt --all --check
+	@cd bert_kernels && cargo clippy --release --workspace --all-targets --quiet -- -D warnings
 
 .PHONY: format
 format: setup ## rewrite the sources as lint wants them
 	@$(BIN)/ruff check --fix-only --quiet . || true
 	@$(BIN)/ruff format --quiet .
 	@cd rust_tok && cargo fmt --all
+	@cd bert_kernels && cargo fmt --all
 
 .PHONY: type
-type: setup ## basedpyright over the Python, the stubs of rust_tok against its native module
+type: setup ## basedpyright over the Python, the stubs of the Rust packages against their native modules
 	@$(BIN)/basedpyright
 	@$(BIN)/python -m mypy.stubtest rust_tok --mypy-config-file rust_tok/mypy.ini
+	@$(BIN)/python -m mypy.stubtest bert_kernels --mypy-config-file bert_kernels/mypy.ini
 
 .PHONY: bench
 bench: setup $(ORACLES) $(PEERS) ## ratios against named peers, interleaved medians
@@ -72,7 +77,7 @@ notes: setup ## execute the notebooks that explain the parts
 	@$(BIN)/python notes/execute.py
 
 .PHONY: wheel
-wheel: setup ## the rust_tok wheel for cluster nodes, into dist/, and an environment that sends it along
+wheel: setup ## the wheels of the Rust packages for cluster nodes, into dist/, and an environment that sends them along
 	@$(BIN)/python rust_tok/tools/wheel.py dist
 
 .PHONY: lock
@@ -107,10 +112,12 @@ $(DEPENDENCIES): requirements.lock | $(BIN)/uv
 	fi
 	@touch $@
 
-$(NATIVE): $(RUST_SOURCES) $(DEPENDENCIES) | tools
-	@echo "==> building rust_tok (release)"
-	@cd rust_tok && VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --release --quiet --uv \
-		> $(CURDIR)/$(VENV)/rust_tok.log 2>&1 || { cat $(CURDIR)/$(VENV)/rust_tok.log; exit 1; }
+$(VENV)/.rust_tok: $(call rust_sources,rust_tok)
+$(VENV)/.bert_kernels: $(call rust_sources,bert_kernels)
+$(NATIVE): $(VENV)/.%: $(DEPENDENCIES) | tools
+	@echo "==> building $* (release)"
+	@cd $* && VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --release --quiet --uv \
+		> $(CURDIR)/$(VENV)/$*.log 2>&1 || { cat $(CURDIR)/$(VENV)/$*.log; exit 1; }
 	@touch $@
 
 $(PACKAGE): pyproject.toml $(NATIVE) $(DEPENDENCIES)

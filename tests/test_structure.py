@@ -103,8 +103,11 @@ def test_bert_knows_neither_raybert_nor_ray():
         assert not roots & {"raybert", "ray", "rust_tok", "transformers"}, file
 
 
-def test_rust_tok_knows_neither_torch_nor_ray():
-    for file in modules(ROOT / "rust_tok" / "python"):
+@pytest.mark.parametrize("package", ["rust_tok", "bert_kernels"])
+def test_rust_packages_know_neither_torch_nor_ray(package: str):
+    files = modules(ROOT / package / "python")
+    assert files
+    for file in files:
         roots = {name.split(".")[0] for name in imports_of(file)}
         assert not roots & {"raybert", "ray", "torch", "bert", "tokenizers"}, file
 
@@ -121,6 +124,7 @@ def test_rust_tok_knows_neither_torch_nor_ray():
         ("raybert.training.engine", {"ray"}),
         ("bert.bert", {"ray", "raybert"}),
         ("rust_tok", {"ray", "torch", "pyarrow", "numpy"}),
+        ("bert_kernels", {"ray", "torch", "numpy"}),
     ],
 )
 def test_importing_a_part_does_not_load_what_it_must_not_need(package: str, absent: set[str]):
@@ -140,6 +144,16 @@ def test_no_module_shadows_the_standard_library():
     ]
     assert taken == []
     assert not (ROOT / "platform" / "__init__.py").exists()
+
+
+def test_one_module_calls_the_compiled_kernels():
+    callers = [
+        file.relative_to(ROOT).as_posix()
+        for folder in (RAYBERT, BERT, ROOT / "jobs")
+        for file in modules(folder)
+        if any(name.split(".")[0] == "bert_kernels" for name in imports_of(file))
+    ]
+    assert callers == ["models/bert/kernels.py"]
 
 
 def test_tests_are_no_packages():

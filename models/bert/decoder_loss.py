@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from bert import compiled
+
 _BLOCK_LOGITS = 1 << 24  # 64 MiB in float32
 _ROW_ALIGNMENT = 16  # float32 of a cache line; odd row strides cost a matrix product a third
 
@@ -29,6 +31,8 @@ def decoder_cross_entropy(
         The sum, a float32 scalar with gradient, and how many labels have the highest score, an
         int64 scalar.
     """
+    if dtype := compiled.number_format(table_VD):
+        return compiled.decode(hidden_MD, table_VD, bias_V, labels_M, dtype)
     return _DecoderCrossEntropy.apply(hidden_MD, table_VD, bias_V, labels_M)
 
 

@@ -103,12 +103,12 @@ def hidden_bits(key: SiteKey, num_rows: int, num_columns: int, device: torch.dev
 
 def keep_mask(bits: Tensor, rate: float) -> Tensor:
     """float32, 1 where bits keep the element and 0 where they drop it."""
-    return bits.float().neg_().add_(_limit(rate)).clamp_(0, 1)
+    return bits.float().neg_().add_(keep_limit(rate)).clamp_(0, 1)
 
 
 def keep_signs(bits: Tensor, rate: float) -> Tensor:
     """float32, positive where bits keep the element and negative where they drop it, never 0."""
-    return bits.float().neg_().add_(_limit(rate) - 0.5)
+    return bits.float().neg_().add_(keep_limit(rate) - 0.5)
 
 
 def dropout(values_RC: Tensor, key: SiteKey | None, rate: float) -> Tensor:
@@ -119,7 +119,7 @@ def dropout(values_RC: Tensor, key: SiteKey | None, rate: float) -> Tensor:
     return values_RC * keep_mask(bits_RC, rate).mul_(keep_scale(rate)).to(values_RC.dtype)
 
 
-def _limit(rate: float) -> int:
+def keep_limit(rate: float) -> int:
     """Bits below it, as signed numbers, keep their element."""
     return _LEVELS // 2 - round(rate * _LEVELS)
 

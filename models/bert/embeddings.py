@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bert import compiled
 from bert.batch import PackedBatch
 from bert.config import BertConfig
 from bert.dropout import DropoutKey, Site, dropout
@@ -28,6 +29,8 @@ class Embeddings(nn.Module):
 
     def forward(self, batch: PackedBatch, dropout_key: DropoutKey | None = None) -> Tensor:
         """int64 (T,) ids, positions and segments to (T, D)."""
+        if compiled.number_format(self.word.weight):
+            return compiled.embed(self, batch, dropout_key)
         summed_TD = (
             self.word(batch.input_ids)
             + F.embedding(batch.token_type_ids, self.token_type.weight)

@@ -5,9 +5,11 @@ Shape suffixes: T tokens, D hidden size, F feed-forward width.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from bert import compiled
 from bert.attention import Backend, MultiHeadSelfAttention
 from bert.batch import SequenceLayout
 from bert.config import BertConfig
@@ -55,6 +57,9 @@ class Encoder(nn.Module):
         self, hidden_TD: Tensor, layout: SequenceLayout, dropout: DropoutKey | None = None
     ) -> Tensor:
         """(T, D) to (T, D)."""
+        dtype = compiled.number_format(self.attention.qkv.weight)
+        if dtype and hidden_TD.dtype == torch.float32 and self.attention.backend == "auto":
+            return compiled.encode(self, hidden_TD, layout, dropout, dtype)
 
         def site(which: Site):
             return None if dropout is None else dropout.site(self.index, which)

@@ -8,6 +8,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from training.cases import digest, global_batch, small_model, small_settings
 
+from bert import kernels
 from bert.batch import PackedBatch
 from bert.bert import BertForPreTraining
 from bert.dropout import DropoutKey
@@ -222,7 +223,9 @@ class CastsOfFeedForwardWeights(TorchDispatchMode):
         return func(*args, **kwargs)
 
 
-def test_weights_are_cast_once_per_step_not_once_per_micro_shard():
+def test_weights_are_cast_once_per_step_not_once_per_micro_shard(request):
+    request.addfinalizer(lambda: kernels.choose("auto"))
+    kernels.choose("torch")  # the compiled ones have a test of their own
     engine = engine_of(small_model(), precision="bf16")
     with CastsOfFeedForwardWeights() as casts:
         train(engine, range(1))

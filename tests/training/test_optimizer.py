@@ -27,7 +27,7 @@ def trained_in_slices(num_slices: int, rate_of=None) -> FlatParameters:
         full = torch.zeros_like(flat.values)
         full[: flat.num_used] = gradient(step, flat.num_used)
         for rank, optimizer in enumerate(optimizers):
-            optimizer.step(full[flat.slice_of(rank)], rate, torch.zeros(()))
+            optimizer.step(full[flat.slice_of(rank)], rate, torch.zeros(()), torch.ones(()))
     return flat
 
 
@@ -74,9 +74,9 @@ def test_slices_do_not_change_a_bit(num_slices: int, rate_of):
 def test_skipped_step_changes_nothing_and_is_not_counted():
     flat = FlatParameters(small_model())
     optimizer = AdamW(flat, 0, SETTINGS)
-    optimizer.step(torch.ones_like(flat.values), 1e-2, torch.zeros(()))
+    optimizer.step(torch.ones_like(flat.values), 1e-2, torch.zeros(()), torch.ones(()))
     before = [t.clone() for t in (flat.values, optimizer.exp_avg, optimizer.exp_avg_sq)]
-    optimizer.step(torch.full_like(flat.values, torch.nan), 1e-2, torch.ones(()))
+    optimizer.step(torch.full_like(flat.values, torch.nan), 1e-2, torch.ones(()), torch.ones(()))
     after = [flat.values, optimizer.exp_avg, optimizer.exp_avg_sq]
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
     assert optimizer.num_updates == 1

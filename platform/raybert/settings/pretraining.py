@@ -38,6 +38,11 @@ class PretrainingSettings(Section):
         "canonical",
         "canonical: the same bits for any number of workers; fast: plain all-reduce",
     )
+    kernels: Literal["auto", "native", "torch"] = operational(
+        "auto",
+        "auto takes the compiled CPU kernels of bert-kernels where they are installed; other "
+        "kernels round differently in the last bits",
+    )
     activation_checkpointing: bool = operational(
         False, "recompute activations in the backward pass: less memory, more time"
     )

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from bert.batch import PackedBatch
 from bert.dropout import DropoutKey
+from bert.gradients import adding_directly
 from raybert.training.device import explaining_out_of_memory, make_repeatable
 from raybert.training.flat import BLOCK_ELEMENTS, FlatParameters
 from raybert.training.group import WorkerGroup
@@ -197,7 +198,7 @@ class Engine:
         rows_KC = torch.zeros(
             self.num_micro_shards, 2 * num_parts, dtype=torch.float64, device=self.device
         )
-        with weights_cast_once():
+        with weights_cast_once(), adding_directly():
             for instruction in self._reduction.plan(self.micro_shards):
                 if isinstance(instruction, AddNewestTwo):
                     self._gradients.add_newest_two()
@@ -243,10 +244,7 @@ class Engine:
         skip = (~finite).float()
         scale = self._loss_scale.scale
         factor = clip_factor((norm / scale).float(), self._settings.max_grad_norm) / scale
-        # Asking a GPU whether the factor is 1 would cost more than multiplying.
-        if gradient_L.is_cuda or factor != 1:
-            gradient_L.mul_(factor)
-        self._optimizer.step(gradient_L, learning_rate, skip)
+        self._optimizer.step(gradient_L, learning_rate, skip, factor)
         self.group.share_slices_(self._flat.values)
         return skip
 

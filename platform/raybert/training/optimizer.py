@@ -1,8 +1,9 @@
 """AdamW over one worker's slice of the flat parameters.
 
-The arithmetic is that of `torch.optim.AdamW(fused=True)`: it is the same kernel, called through
-torch's functional interface. The class itself is not used because its first step imports torch's
-compiler, several seconds at each start of each worker.
+The arithmetic is that of `torch.optim.AdamW(fused=True)`. On a CPU a compiled kernel does it where
+there is one, with clipping in the same pass; else it is torch's own kernel, called through its
+functional interface. The class itself is not used because its first step imports torch's compiler,
+several seconds at each start of each worker.
 
 Shape suffixes: N elements of a flat buffer, L of one worker's slice.
 """
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
+from bert import kernels
 from raybert.training.flat import BLOCK_ELEMENTS, FlatParameters
 
 
@@ -49,15 +51,22 @@ class AdamW:
             if (part := _inside(group.elements, owned)) is not None
         ]
 
-    def step(self, gradient_L: Tensor, learning_rate: float, skip: Tensor) -> None:
+    def step(self, gradient_L: Tensor, learning_rate: float, skip: Tensor, factor: Tensor) -> None:
         """Updates the slice in place.
 
         Args:
-            gradient_L: the slice's gradient.
+            gradient_L: the slice's gradient; may be overwritten.
             learning_rate: of this step; a group's own is that times its factor.
             skip: float32 scalar on the device; where it is 1 nothing changes, and nobody waits to
                 find out.
+            factor: scalar on the device, what the gradient is multiplied with first.
         """
+        if kernels.usable(gradient_L.device):
+            self._compiled_step(gradient_L, learning_rate, skip, factor)
+            return
+        # Asking a GPU whether the factor is 1 would cost more than multiplying.
+        if gradient_L.is_cuda or factor != 1:
+            gradient_L.mul_(factor)
         tensors = (self._values_L, gradient_L, self.exp_avg, self.exp_avg_sq)
         num_updates = [self.num_updates.clone() for _ in self._parts]
         for (part, weight_decay, rate), counted in zip(self._parts, num_updates, strict=True):
@@ -83,6 +92,25 @@ class AdamW:
             self.num_updates.copy_(num_updates[0])
         else:  # a slice of padding only: it counts along
             self.num_updates.add_(1 - skip)
+
+    def _compiled_step(
+        self, gradient_L: Tensor, learning_rate: float, skip: Tensor, factor: Tensor
+    ) -> None:
+        if skip != 0:
+            return
+        self.num_updates += 1
+        tensors = (self._values_L, gradient_L, self.exp_avg, self.exp_avg_sq)
+        for part, weight_decay, rate in self._parts:
+            kernels.adamw_(
+                *(tensor[part] for tensor in tensors),
+                learning_rate=learning_rate * rate,
+                beta1=self._settings.beta1,
+                beta2=self._settings.beta2,
+                epsilon=self._settings.epsilon,
+                weight_decay=weight_decay,
+                count=int(self.num_updates),
+                gradient_factor=float(factor),
+            )
 
 
 def _inside(elements: slice, owned: slice) -> slice | None:

@@ -15,6 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from bert import gradients
 from raybert.errors import UserError
 
 PrecisionName = Literal["fp32", "bf16", "fp16"]
@@ -115,7 +116,8 @@ def weights_cast_once() -> Iterator[None]:
     """
     torch.autocast_increment_nesting()
     try:
-        yield
+        with gradients.weights_cast_once():
+            yield
     finally:
         if torch.autocast_decrement_nesting() == 0:
             torch.clear_autocast_cache()

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from bert import kernels
 from bert.batch import PackedBatch
 from bert.bert import BertForPreTraining
 from bert.hf import from_hf_tensors
@@ -88,6 +89,7 @@ class Trainer:
         self._samples = samples
         self._tracker = tracker
         self._device = device or choose_device()
+        _choose_kernels(settings.pretraining.kernels, self._device)
         self._run = Location.parse(run)
         self._lease = Lease(self._run) if permit is None and self.group.rank == 0 else None
         self.settings = self._settle(settings)
@@ -226,6 +228,14 @@ class Trainer:
         card = model_card(self._run.name, self.model.config, facts, metrics)
         write_export(place, weights_in_host_memory(self.model), self._files, card)
         return place
+
+
+def _choose_kernels(choice: kernels.Choice, device: torch.device) -> None:
+    try:
+        kernels.choose(choice)
+    except ValueError as error:
+        raise UserError(f"pretraining.kernels: {error}") from error
+    logger.info("kernels: %s", kernels.describe(device))
 
 
 @dataclass(frozen=True)

@@ -81,19 +81,18 @@ def canonical_plan(num_leaves: int, leaves: range) -> tuple[Instruction, ...]:
     maximal nodes plus the binary logarithm of the number of leaves.
     """
     nodes = maximal_nodes(num_leaves, leaves)
-    return tuple(step for node in nodes for step in _additions(node, onto_newest=False))
+    return tuple(step for node in nodes for step in _additions(node))
 
 
-def _additions(node: Node, *, onto_newest: bool) -> Iterator[Instruction]:
+def _additions(node: Node) -> Iterator[Instruction]:
     if node.is_leaf:
-        yield AddLeaf(node.low, onto_newest)
+        yield AddLeaf(node.low, onto_newest=False)
         return
-    left, right = node.children
-    yield from _additions(left, onto_newest=False)
-    # A leaf added onto its left sibling's sum is already the tree's addition: no pass is lost.
-    yield from _additions(right, onto_newest=right.is_leaf)
-    if not right.is_leaf:
-        yield AddNewestTwo()
+    # A leaf of its own even beside its sibling: a backward pass adds onto a tied weight twice,
+    # which onto a sum that isn't zero would be another order of additions.
+    for child in node.children:
+        yield from _additions(child)
+    yield AddNewestTwo()
 
 
 def sequential_plan(leaves: range) -> tuple[Instruction, ...]:

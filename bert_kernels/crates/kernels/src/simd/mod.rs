@@ -1,0 +1,185 @@
+//! One set of vector operations for every instruction set, chosen when the program runs.
+//!
+//! A kernel is written once, generic over [`Simd`], and compiled once per instruction set.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod portable;
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx512::Avx512;
+pub(crate) use portable::Portable;
+
+use crate::parallel::Kernel;
+
+/// Vectors of float32 and of 32-bit integers, `LANES` of them.
+///
+/// # Safety
+///
+/// Every function needs the CPU to have the instruction set, and pointers to `LANES` elements that
+/// may be read or written (`keep` and the reductions take registers only).
+pub(crate) trait Simd: Copy + 'static {
+    /// Elements of a vector.
+    const LANES: usize;
+    /// Vectors side by side in a register tile of a matrix product.
+    const TILE: usize;
+    type F: Copy;
+    type I: Copy;
+    type M: Copy;
+
+    unsafe fn splat(x: f32) -> Self::F;
+    unsafe fn load(p: *const f32) -> Self::F;
+    unsafe fn store(p: *mut f32, x: Self::F);
+    unsafe fn load_bf16(p: *const u16) -> Self::F;
+    /// Rounds to the nearest, ties to even; NaN stays NaN.
+    unsafe fn store_bf16(p: *mut u16, x: Self::F);
+    unsafe fn add(a: Self::F, b: Self::F) -> Self::F;
+    unsafe fn sub(a: Self::F, b: Self::F) -> Self::F;
+    unsafe fn mul(a: Self::F, b: Self::F) -> Self::F;
+    unsafe fn div(a: Self::F, b: Self::F) -> Self::F;
+    unsafe fn sqrt(a: Self::F) -> Self::F;
+    /// a b + c
+    unsafe fn fma(a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// The greater one; b if either is NaN.
+    unsafe fn max(a: Self::F, b: Self::F) -> Self::F;
+    /// The smaller one; b if either is NaN.
+    unsafe fn min(a: Self::F, b: Self::F) -> Self::F;
+    unsafe fn round(a: Self::F) -> Self::F;
+    /// 2 to the power of n, an integral number in [-126, 127].
+    unsafe fn exp2i(n: Self::F) -> Self::F;
+    unsafe fn sum(a: Self::F) -> f32;
+    unsafe fn highest(a: Self::F) -> f32;
+    unsafe fn is_negative(a: Self::F) -> Self::M;
+    /// a where the mask is set, else b.
+    unsafe fn select(m: Self::M, a: Self::F, b: Self::F) -> Self::F;
+    unsafe fn splat_int(x: u32) -> Self::I;
+    unsafe fn load_int(p: *const u32) -> Self::I;
+    unsafe fn add_int(a: Self::I, b: Self::I) -> Self::I;
+    unsafe fn xor_int(a: Self::I, b: Self::I) -> Self::I;
+    unsafe fn mul_int(a: Self::I, b: Self::I) -> Self::I;
+    unsafe fn shift_right<const N: u32>(a: Self::I) -> Self::I;
+    /// Writes a block of `LANES` rows and as many columns as its transpose.
+    #[inline(always)]
+    unsafe fn transpose(from: *const f32, pitch: usize, to: *mut f32, to_pitch: usize) {
+        for row in 0..Self::LANES {
+            for column in 0..Self::LANES {
+                // SAFETY: as the caller promises.
+                unsafe { *to.add(column * to_pitch + row) = *from.add(row * pitch + column) };
+            }
+        }
+    }
+    /// Reads the bits as 2 `LANES` signed 16-bit numbers; which of them lie below the limit, as
+    /// masks of two vectors.
+    unsafe fn below(bits: Self::I, limit: i16) -> (Self::M, Self::M);
+}
+
+/// An instruction set that kernels are compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum InstructionSet {
+    /// What every CPU of the target has.
+    Portable = 1,
+    /// AVX2 with FMA.
+    Avx2 = 2,
+    /// AVX-512 F, BW, DQ and VL.
+    Avx512 = 3,
+}
+
+static CHOSEN: AtomicU8 = AtomicU8::new(0);
+
+impl InstructionSet {
+    /// All, from the plainest to the widest.
+    pub const ALL: [Self; 3] = [Self::Portable, Self::Avx2, Self::Avx512];
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Portable => "portable",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+        }
+    }
+
+    /// Whether this CPU has it.
+    #[must_use]
+    pub fn is_available(self) -> bool {
+        match self {
+            Self::Portable => true,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => {
+                is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512dq")
+                    && is_x86_feature_detected!("avx512vl")
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            _ => false,
+        }
+    }
+
+    /// The one in use: what `choose` said, else the widest that this CPU has.
+    #[must_use]
+    pub fn current() -> Self {
+        match CHOSEN.load(Ordering::Relaxed) {
+            1 => Self::Portable,
+            2 => Self::Avx2,
+            3 => Self::Avx512,
+            _ => Self::ALL
+                .into_iter()
+                .rev()
+                .find(|set| set.is_available())
+                .unwrap_or(Self::Portable),
+        }
+    }
+
+    /// Has all kernels of the process use this one from now on; false if this CPU lacks it.
+    #[must_use]
+    pub fn choose(self) -> bool {
+        let available = self.is_available();
+        if available {
+            CHOSEN.store(self as u8, Ordering::Relaxed);
+        }
+        available
+    }
+
+    /// Runs one task of a kernel.
+    ///
+    /// # Safety
+    ///
+    /// This CPU has the instruction set, and the task was not started before.
+    pub(crate) unsafe fn run<K: Kernel>(self, kernel: &K, task: usize) {
+        // SAFETY: as the caller promises.
+        unsafe {
+            match self {
+                #[cfg(target_arch = "x86_64")]
+                Self::Avx2 => run_avx2(kernel, task),
+                #[cfg(target_arch = "x86_64")]
+                Self::Avx512 => run_avx512(kernel, task),
+                _ => kernel.run::<Portable>(task),
+            }
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn run_avx2<K: Kernel>(kernel: &K, task: usize) {
+    // SAFETY: as the caller promises.
+    unsafe { kernel.run::<Avx2>(task) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+unsafe fn run_avx512<K: Kernel>(kernel: &K, task: usize) {
+    // SAFETY: as the caller promises.
+    unsafe { kernel.run::<Avx512>(task) }
+}
