@@ -1,4 +1,4 @@
-"""Builds the wheel of rust_tok for cluster nodes, its version with a checksum of the sources.
+"""Builds the wheels of rust_tok and bert_kernels for cluster nodes, versioned by their sources.
 
     python rust_tok/tools/wheel.py dist
 
@@ -6,9 +6,9 @@ A wheel that travels with a job (`py_modules`) is cached on the nodes by its fil
 takes an equal version for installed: so another content needs another version. What maturin builds
 is repacked under the module's own `__version__`, such as 0.1.0+3fa81c0de5b7a962.
 
-Beside the wheel it puts what else a node needs, requirements.lock, and runtime_env.yaml: that of
-the repository with the wheel in `py_modules`, for clusters whose nodes have the requirements but no
-rust_tok.
+Beside the wheels it puts what else a node needs, requirements.lock, and runtime_env.yaml: that of
+the repository with the wheels in `py_modules`, for clusters whose nodes have the requirements but
+none of ours.
 """
 
 import base64
@@ -24,19 +24,20 @@ from pathlib import Path
 
 import yaml
 
+import bert_kernels
 import rust_tok
 
 ROOT = Path(__file__).parents[2]
 
 
-def build(folder: Path) -> Path:
-    """The wheel as maturin makes it."""
+def build(package: str, folder: Path) -> Path:
+    """A package's wheel as maturin makes it."""
     subprocess.run(
         [str(Path(sys.executable).parent / "maturin"), "build", "--release", "--out", str(folder)],
-        cwd=ROOT / "rust_tok",
+        cwd=ROOT / package,
         check=True,
     )
-    (wheel,) = folder.glob("*.whl")
+    (wheel,) = folder.glob(f"{package}-*.whl")
     return wheel
 
 
@@ -71,16 +72,19 @@ def stamp(wheel: Path, version: str, folder: Path) -> Path:
 def main() -> None:
     folder = Path(sys.argv[1]).resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    for earlier in folder.glob("rust_tok-*.whl"):
-        earlier.unlink()
-    with tempfile.TemporaryDirectory() as temporary:
-        wheel = stamp(build(Path(temporary)), rust_tok.__version__, folder)
+    wheels = []
+    for package in (rust_tok, bert_kernels):
+        for earlier in folder.glob(f"{package.__name__}-*.whl"):
+            earlier.unlink()
+        with tempfile.TemporaryDirectory() as temporary:
+            wheel = build(package.__name__, Path(temporary))
+            wheels.append(stamp(wheel, package.__version__, folder))
     shutil.copy(ROOT / "requirements.lock", folder)
     environment = yaml.safe_load((ROOT / "runtime_env.yaml").read_text(encoding="utf-8"))
-    environment["py_modules"] = [str(wheel)]
+    environment["py_modules"] = [str(wheel) for wheel in wheels]
     beside = folder / "runtime_env.yaml"
     beside.write_text(yaml.safe_dump(environment), encoding="utf-8")
-    print(f"{wheel}\n{beside}  sends it along with a job")
+    print(*wheels, f"{beside}  sends them along with a job", sep="\n")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ def test_equal_software_passes():
     ("part", "driver", "message"),
     [
         ("rust_tok", "0.1.0+aaaa", r"rust_tok 0\.1\.0\+[0-9a-f]{16} there, 0\.1\.0\+aaaa at"),
+        ("bert_kernels", None, r"bert_kernels 0\.1\.0\+[0-9a-f]{16} there, missing at the driver"),
         ("raybert", "aaaa", r"raybert [0-9a-f]{12} there, aaaa at the driver"),
         ("python", "3.99", r"python 3\.\d+ there, 3\.99 at the driver"),
         ("ray", "1.0", r"ray \S+ there, 1\.0 at the driver"),

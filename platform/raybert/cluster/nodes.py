@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import importlib.metadata
 import pickle
 import platform
@@ -45,6 +46,7 @@ class Software:
         raybert: a checksum of the sources of raybert and bert, which have no other version when
             they travel with a job.
         rust_tok: its version, with a checksum of its sources.
+        bert_kernels: the same; optional, but the bits of a step depend on it.
     """
 
     python: str
@@ -52,6 +54,7 @@ class Software:
     torch: str | None
     raybert: str
     rust_tok: str | None
+    bert_kernels: str | None
 
     @classmethod
     def here(cls) -> Software:
@@ -74,7 +77,8 @@ def _software_here() -> Software:
         ray=_installed("ray"),
         torch=_installed("torch"),
         raybert=_checksum_of_sources(),
-        rust_tok=_rust_tok(),
+        rust_tok=_version_of("rust_tok"),
+        bert_kernels=_version_of("bert_kernels"),
     )
 
 
@@ -85,12 +89,11 @@ def _installed(package: str) -> str | None:
         return None
 
 
-def _rust_tok() -> str | None:
+def _version_of(module: str) -> str | None:
     try:
-        import rust_tok
+        return importlib.import_module(module).__version__
     except ImportError:
         return None
-    return rust_tok.__version__
 
 
 def _checksum_of_sources() -> str:

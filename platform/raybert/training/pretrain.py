@@ -11,6 +11,7 @@ Ray Train group each run one `Trainer`, and so does a notebook.
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -235,7 +236,7 @@ def _choose_kernels(choice: kernels.Choice, device: torch.device) -> None:
         kernels.choose(choice)
     except ValueError as error:
         raise UserError(f"pretraining.kernels: {error}") from error
-    logger.info("kernels: %s", kernels.describe(device))
+    logging.getLogger(__name__).info("kernels: %s", kernels.describe(device))
 
 
 @dataclass(frozen=True)

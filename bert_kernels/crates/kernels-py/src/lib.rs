@@ -43,7 +43,7 @@ mod _native {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        module.add("__version__", env!("BERT_KERNELS_VERSION"))?;
         module.add("ROWS_PER_BLOCK", kernels::ROWS_PER_BLOCK)
     }
 
