@@ -2,6 +2,7 @@
 
 pub mod added;
 pub mod batch;
+pub mod bert_scan;
 pub mod decode;
 pub mod error;
 pub mod file;

@@ -7,12 +7,13 @@ use serde_json::Value;
 
 use crate::Result;
 use crate::added::{AddedTokens, Stretch};
+use crate::bert_scan::{ScanScratch, Scanner};
 use crate::decode::Decoder;
 use crate::file::{ByteLevelSection, DecoderSection, PostProcessorSection};
 use crate::model::bpe::MergeScratch;
 use crate::model::{Bpe, WordPiece};
 use crate::normalize::Normalizer;
-use crate::pretokenize::{bert, byte_level};
+use crate::pretokenize::byte_level;
 use crate::template::{self, Part, Template};
 use crate::vocab::{Id, Vocab};
 use crate::word_cache::{WordCache, WordCaches};
@@ -71,6 +72,7 @@ impl Default for EncodeOptions {
 /// Reused memory of one thread's calls.
 #[derive(Debug, Default)]
 pub struct Scratch {
+    scan: ScanScratch,
     merge: MergeScratch,
     prefixed: String,
     caches: WordCaches,
@@ -83,6 +85,10 @@ pub struct Tokenizer {
     template: Template,
     decoder: Decoder,
     max_id: u32,
+    /// For WordPiece.
+    scanner: Option<Scanner>,
+    /// The scanner takes texts that aren't normalized.
+    scans_raw: bool,
     /// Tables that hold the vocabulary's words: each thread's begins as a copy of one.
     filled: WordCaches,
     scratches: Mutex<Vec<Scratch>>,
@@ -100,7 +106,15 @@ impl Tokenizer {
                 max_id = max_id.max(ids.iter().copied().max().unwrap_or(0));
             }
         }
+        let is_wordpiece = matches!(parts.model, Model::WordPiece(_));
+        let bert = match &parts.normalizer {
+            // Tokens that are looked for in normalized text need all of it normalized.
+            Some(Normalizer::Bert(bert)) if parts.added.normalized.is_idle(false) => Some(*bert),
+            _ => None,
+        };
         let tokenizer = Self {
+            scanner: is_wordpiece.then(|| Scanner::new(bert)),
+            scans_raw: is_wordpiece && bert.is_some(),
             parts,
             template,
             decoder,
@@ -121,11 +135,22 @@ impl Tokenizer {
         I::cache(&self.filled).get_or_init(|| {
             let mut cache = Box::<WordCache<I>>::default();
             match &self.parts.model {
-                Model::WordPiece(model) => model.fill(&self.parts.vocab, &mut cache),
+                Model::WordPiece(model) => self.fill(model, &mut cache),
                 Model::Bpe(model, _) => model.fill(&self.parts.vocab, &mut cache),
             }
             cache
         })
+    }
+
+    fn fill<I: Id>(&self, model: &WordPiece, cache: &mut WordCache<I>) {
+        let (mut scratch, mut ids) = (ScanScratch::default(), Vec::new());
+        let tokens = self.parts.vocab.iter().map(|(token, _)| token);
+        for token in tokens.filter(|token| !model.continues(token)) {
+            ids.clear();
+            if let Some(scanner) = &self.scanner {
+                scanner.encode(token, model, cache, &mut scratch, &mut ids);
+            }
+        }
     }
 
     /// The parts it was made of.
@@ -268,6 +293,9 @@ impl Tokenizer {
             .raw
             .split(text, split_special_tokens, |stretch| match stretch {
                 Stretch::Token(id) => ids.push(I::new(id)),
+                Stretch::Text(text) if self.scans_raw => {
+                    self.encode_normalized(text, scratch, ids);
+                }
                 Stretch::Text(text) => {
                     let normalizer = self.parts.normalizer.as_ref();
                     let normalized = normalizer.map_or(text.into(), |n| n.normalize(text));
@@ -285,12 +313,13 @@ impl Tokenizer {
             });
     }
 
-    /// Appends the ids of a normalized stretch of text.
+    /// Appends the ids of a normalized stretch of text, or of one that the scanner normalizes.
     fn encode_normalized<I: Id>(&self, text: &str, scratch: &mut Scratch, ids: &mut Vec<I>) {
         if text.is_empty() {
             return;
         }
         let Scratch {
+            scan,
             merge,
             prefixed,
             caches,
@@ -299,9 +328,11 @@ impl Tokenizer {
         cache.get_or_init(|| Box::new(self.filled_cache().clone()));
         let Some(cache) = cache.get_mut() else { return };
         match &self.parts.model {
-            Model::WordPiece(model) => bert::split(text, |word| {
-                cache.append(word.as_bytes(), ids, |ids| model.encode_word(word, ids));
-            }),
+            Model::WordPiece(model) => {
+                if let Some(scanner) = &self.scanner {
+                    scanner.encode(text, model, cache, scan, ids);
+                }
+            }
             Model::Bpe(model, section) => {
                 let text = if section.add_prefix_space && !text.starts_with(' ') {
                     prefixed.clear();

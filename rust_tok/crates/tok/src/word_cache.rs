@@ -76,6 +76,9 @@ impl Key {
     }
 }
 
+/// Value of a word whose ids don't fit beside it: they may be in the second table.
+const ELSEWHERE: u128 = u128::MAX;
+
 /// Two words and their ids, packed.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(align(64))]
@@ -144,6 +147,7 @@ impl<I: Id> WordCache<I> {
         encode: impl FnOnce(&mut Vec<I>),
     ) {
         match self.short(key) {
+            Some(ELSEWHERE) => self.append_long(word, ids, encode),
             Some(value) => push_packed(value, ids),
             None => self.learn(key, word, ids, encode),
         }
@@ -170,25 +174,29 @@ impl<I: Id> WordCache<I> {
     #[inline(never)]
     fn learn(&mut self, key: Key, word: &[u8], ids: &mut Vec<I>, encode: impl FnOnce(&mut Vec<I>)) {
         let start = ids.len();
-        self.append_long(word, ids, encode);
-        if let Some(value) = pack(&ids[start..]) {
-            self.num_learnt = self.num_learnt.wrapping_add(1);
-            let line = &mut self.lines[Self::place(key)];
-            let first = line.keys[0] == Key::default() || self.num_learnt.is_multiple_of(8);
-            let place = usize::from(!first);
-            (line.keys[place], line.values[place]) = (key, value);
-        }
+        encode(ids);
+        let new = &ids[start..];
+        let value = pack(new).unwrap_or_else(|| {
+            let mut bytes = [0; LONG];
+            bytes[..word.len()].copy_from_slice(word);
+            self.keep_long(bytes, word.len(), new);
+            ELSEWHERE
+        });
+        self.num_learnt = self.num_learnt.wrapping_add(1);
+        let line = &mut self.lines[Self::place(key)];
+        let first = line.keys[0] == Key::default() || self.num_learnt.is_multiple_of(8);
+        let place = usize::from(!first);
+        (line.keys[place], line.values[place]) = (key, value);
     }
 
+    #[inline(never)]
     fn append_long(&mut self, word: &[u8], ids: &mut Vec<I>, encode: impl FnOnce(&mut Vec<I>)) {
         if word.len() > LONG {
             return encode(ids);
         }
         let mut bytes = [0; LONG];
         bytes[..word.len()].copy_from_slice(word);
-        let hash = hash_long(&bytes, word.len());
-        let place = (hash >> (64 - LONG_BITS)) as usize;
-        let entry = &mut self.long[place];
+        let entry = &self.long[place_long(&bytes, word.len())];
         if usize::from(entry.len) == word.len() && entry.word == bytes {
             let known = &entry.ids[..usize::from(entry.num_ids)];
             ids.extend(known.iter().map(|&id| I::new(id)));
@@ -196,24 +204,29 @@ impl<I: Id> WordCache<I> {
         }
         let start = ids.len();
         encode(ids);
-        let new = &ids[start..];
-        // Words that the first table takes don't need a place in this one.
-        if new.len() <= LONG_IDS && (word.len() > SHORT || pack(new).is_none()) {
-            (entry.word, entry.len) = (bytes, word.len() as u8);
-            entry.num_ids = new.len() as u8;
-            for (stored, id) in entry.ids.iter_mut().zip(new) {
-                *stored = id.get();
-            }
+        self.keep_long(bytes, word.len(), &ids[start..]);
+    }
+
+    fn keep_long(&mut self, word: [u8; LONG], len: usize, ids: &[I]) {
+        if ids.len() > LONG_IDS {
+            return;
+        }
+        let entry = &mut self.long[place_long(&word, len)];
+        (entry.word, entry.len) = (word, len as u8);
+        entry.num_ids = ids.len() as u8;
+        for (stored, id) in entry.ids.iter_mut().zip(ids) {
+            *stored = id.get();
         }
     }
 }
 
-fn hash_long(word: &[u8; LONG], len: usize) -> u64 {
-    word.chunks(8).fold(len as u64, |hash, chunk| {
+fn place_long(word: &[u8; LONG], len: usize) -> usize {
+    let hash = word[..len].chunks(8).fold(len as u64, |hash, chunk| {
         let mut bytes = [0; 8];
         bytes[..chunk.len()].copy_from_slice(chunk);
         fold(hash ^ u64::from_le_bytes(bytes), 0x9E37_79B9_7F4A_7C15)
-    })
+    });
+    (hash >> (64 - LONG_BITS)) as usize
 }
 
 /// A table for each width of ids, made when it is first asked for.

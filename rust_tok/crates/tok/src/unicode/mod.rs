@@ -149,10 +149,22 @@ fn char_at(bytes: [u8; 4]) -> Option<char> {
 /// The record of a character.
 #[inline]
 pub fn record(c: char) -> &'static Record {
+    &TABLES.records[record_number(c)]
+}
+
+/// The place of a character's record: characters of one record differ in nothing but themselves
+/// (and Hangul syllables in their decompositions).
+#[inline]
+pub(crate) fn record_number(c: char) -> usize {
     let tables = &*TABLES;
     let code = c as usize;
     let block = usize::from(tables.index[code >> BLOCK_BITS]) << BLOCK_BITS;
-    &tables.records[usize::from(tables.blocks[block | (code & ((1 << BLOCK_BITS) - 1))])]
+    usize::from(tables.blocks[block | (code & ((1 << BLOCK_BITS) - 1))])
+}
+
+/// Number of records.
+pub(crate) fn num_records() -> usize {
+    TABLES.records.len()
 }
 
 /// True when any of the bits is set for the character.

@@ -1,0 +1,271 @@
+//! BERT's words straight from the text: normalization, splitting and the words' ids in one pass.
+//!
+//! The text is classified 64 bytes at a time into bits (`chunk`); words that are ASCII letters
+//! and digits, and ASCII punctuation, go to the table of words as they lie there. What else
+//! stands between two ASCII blanks or punctuation characters is split further by characters
+//! (`classes`), without being normalized: a table says of each whether normalization leaves it
+//! alone. A word with one that is not left alone has its text before normalization as key, so
+//! that the normalizer sees each such word once.
+//!
+//! A key always means: the ids of this piece of text, normalized and split. That is exact where a
+//! piece ends at a character that is no part of a word and that normalization neither changes nor
+//! moves: marks are not ordered across it, and no mapping looks at its neighbours.
+
+mod chunk;
+mod classes;
+
+use chunk::Chunk;
+use classes::{Class, Classes};
+
+use crate::model::WordPiece;
+use crate::normalize::BertNormalizer;
+use crate::pretokenize::bert;
+use crate::vocab::Id;
+use crate::word_cache::{Key, SHORT, WordCache};
+
+/// Finds the words of a text under a normalizer, or of a text that is already normalized.
+#[derive(Debug)]
+pub struct Scanner {
+    normalizer: Option<BertNormalizer>,
+    lowercase: bool,
+    classes: Classes,
+}
+
+/// Reused memory of a scan.
+#[derive(Debug, Default)]
+pub struct ScanScratch {
+    chunk: Box<Chunk>,
+    normalized: String,
+}
+
+/// What the words of a scan go through.
+struct Words<'a, I> {
+    scanner: &'a Scanner,
+    model: &'a WordPiece,
+    cache: &'a mut WordCache<I>,
+    ids: &'a mut Vec<I>,
+    normalized: &'a mut String,
+}
+
+impl Scanner {
+    /// A scanner for texts that this normalizer has not seen, or for normalized texts.
+    pub fn new(normalizer: Option<BertNormalizer>) -> Self {
+        Self {
+            normalizer,
+            lowercase: normalizer.is_some_and(|normalizer| normalizer.lowercase),
+            classes: Classes::new(normalizer),
+        }
+    }
+
+    /// Appends the ids of a text. The table must have been used with this scanner only.
+    pub fn encode<I: Id>(
+        &self,
+        text: &str,
+        model: &WordPiece,
+        cache: &mut WordCache<I>,
+        scratch: &mut ScanScratch,
+        ids: &mut Vec<I>,
+    ) {
+        let ScanScratch { chunk, normalized } = scratch;
+        let mut words = Words {
+            scanner: self,
+            model,
+            cache,
+            ids,
+            normalized,
+        };
+        let mut rest = text;
+        while !rest.is_empty() {
+            let mut len = chunk.scan(rest.as_bytes(), self.lowercase);
+            if len == 0 {
+                len = long_run(rest.as_bytes());
+                words.split(&rest[..len], None);
+            } else if chunk.has_odd {
+                words.chunk::<true>(chunk, rest);
+            } else {
+                words.chunk::<false>(chunk, rest);
+            }
+            rest = &rest[len..];
+        }
+    }
+}
+
+/// Length of what stands before the first ASCII blank or punctuation character.
+fn long_run(text: &[u8]) -> usize {
+    let ends =
+        |byte: &u8| matches!(byte, b'\t' | b'\n' | b'\r' | b' ') || byte.is_ascii_punctuation();
+    text.iter().position(ends).unwrap_or(text.len())
+}
+
+impl<I: Id> Words<'_, I> {
+    #[inline]
+    fn chunk<const ODD: bool>(&mut self, chunk: &Chunk, text: &str) {
+        for (number, &starts) in chunk.starts().iter().enumerate() {
+            let mut starts = starts;
+            while starts != 0 {
+                let start = number * 64 + starts.trailing_zeros() as usize;
+                starts &= starts - 1;
+                let len = chunk.short_len(start);
+                if len > SHORT || (ODD && chunk.any_odd(start, len)) {
+                    self.rare(chunk, text, start);
+                    continue;
+                }
+                let key = Key::padded(chunk.sixteen(start), len);
+                let (model, word) = (self.model, chunk.bytes(start, len));
+                let encode = |ids: &mut Vec<I>| model.encode_word(word, ids);
+                self.cache.append_short(key, word, self.ids, encode);
+            }
+        }
+    }
+
+    /// A word that is long, or that is more than ASCII letters and digits.
+    #[inline(never)]
+    fn rare(&mut self, chunk: &Chunk, text: &str, start: usize) {
+        let len = chunk.len(start);
+        self.split(&text[start..start + len], Some(chunk.bytes(start, len)));
+    }
+
+    /// Splits what stands between ASCII blanks and punctuation; `keys` are the same bytes with
+    /// ASCII lowercased.
+    fn split(&mut self, text: &str, keys: Option<&[u8]>) {
+        let keys = keys.unwrap_or(text.as_bytes());
+        let mut start = 0;
+        for (place, c) in text.char_indices() {
+            // In such a stretch, ASCII is letters, digits, and control characters.
+            let class = if c.is_ascii_alphanumeric() {
+                Class::Plain
+            } else {
+                self.scanner.classes.of(c)
+            };
+            if matches!(class, Class::Plain | Class::Hard) {
+                continue;
+            }
+            let end = place + c.len_utf8();
+            self.word(&text[start..place], &keys[start..place]);
+            if class == Class::Alone {
+                self.word(&text[place..end], &keys[place..end]);
+            }
+            start = end;
+        }
+        self.word(&text[start..], &keys[start..]);
+    }
+
+    fn word(&mut self, text: &str, key: &[u8]) {
+        if key.is_empty() {
+            return;
+        }
+        let Self {
+            scanner,
+            model,
+            cache,
+            ids,
+            normalized,
+        } = self;
+        cache.append(key, ids, |ids| {
+            let Some(normalizer) = &scanner.normalizer else {
+                return model.encode_word(key, ids);
+            };
+            normalized.clear();
+            normalizer.normalize_into(text, normalized);
+            bert::split(normalized, |word| model.encode_word(word.as_bytes(), ids));
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::wordpiece::WordPieceConfig;
+    use crate::vocab::Vocab;
+
+    fn model() -> WordPiece {
+        let mut vocab = Vocab::default();
+        let letters = "abcdefghijklmnopqrsuvwxyzABE0123456789éαβ中文кงक\u{301}\u{308}";
+        let tokens = [
+            "[UNK]", ".", ",", "!", "”", "。", "ab", "##ab", "abc", "word", "##1", "é",
+        ];
+        let tokens = tokens.map(str::to_owned).into_iter();
+        let single = letters
+            .chars()
+            .flat_map(|c| [c.to_string(), format!("##{c}")]);
+        for (id, token) in tokens.chain(single).enumerate() {
+            let _ = vocab.insert(&token, id as u32);
+        }
+        WordPiece::new(WordPieceConfig::default(), &vocab).unwrap()
+    }
+
+    fn text() -> impl Strategy<Value = String> {
+        let piece = prop_oneof![
+            4 => "[a-zA-E0-9]{1,20}",
+            4 => "[ .,!\t\r\n-]{1,3}",
+            1 => any::<String>(),
+            1 => "[éÉα中文。”кงक\u{301}\u{308}\u{316}\u{f900}\u{a0}\u{3000}\u{ad}]{1,4}",
+            1 => "[\0\x01\x0b\x0c\x1c\x7f]{1,2}",
+            1 => "[\u{340}-\u{345}\u{37e}\u{387}\u{1fef}\u{2000}\u{ac00}\u{130}]{1,3}",
+            1 => "[ab中é]{70,130}",
+            1 => (prop_oneof![Just("a"), Just("中"), Just("é"), Just("a ")], 900usize..1500)
+                .prop_map(|(unit, times)| unit.repeat(times)),
+        ];
+        prop::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
+    }
+
+    thread_local! {
+        /// A scanner with a table that lives through all cases, for each normalizer.
+        static USED: RefCell<Vec<(Scanner, Box<WordCache<u16>>)>> = const { RefCell::new(Vec::new()) };
+    }
+
+    fn normalizers() -> impl Iterator<Item = Option<BertNormalizer>> {
+        let bits = |bits: u32| BertNormalizer {
+            clean_text: bits & 1 == 0,
+            handle_chinese_chars: bits & 2 == 0,
+            strip_accents: [None, Some(true), Some(false)][(bits / 8) as usize],
+            lowercase: bits & 4 == 0,
+        };
+        (0..24).map(move |number| Some(bits(number))).chain([None])
+    }
+
+    fn by_definition(
+        model: &WordPiece,
+        normalizer: Option<BertNormalizer>,
+        text: &str,
+    ) -> Vec<u16> {
+        let mut ids = Vec::new();
+        let mut normalized = String::new();
+        match normalizer {
+            Some(normalizer) => normalizer.normalize_into(text, &mut normalized),
+            None => normalized.push_str(text),
+        }
+        bert::split(&normalized, |word| {
+            model.encode_word(word.as_bytes(), &mut ids)
+        });
+        ids
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 1 } else { 300 }))]
+
+        #[test]
+        fn ids_are_those_of_the_steps_one_by_one_whatever_the_table_holds(texts in
+            prop::collection::vec(text(), 1..4))
+        {
+            let model = model();
+            USED.with_borrow_mut(|used| {
+                if used.is_empty() {
+                    used.extend(normalizers().map(|n| (Scanner::new(n), Box::default())));
+                }
+                let mut scratch = ScanScratch::default();
+                for (scanner, cache) in used {
+                    for text in &texts {
+                        let mut ids = Vec::new();
+                        scanner.encode(text, &model, cache, &mut scratch, &mut ids);
+                        assert_eq!(ids, by_definition(&model, scanner.normalizer, text), "{text:?}");
+                    }
+                }
+            });
+        }
+    }
+}
