@@ -85,7 +85,9 @@ impl Id for u16 {
 
     #[inline]
     fn lanes(packed: u128) -> [Self; 8] {
-        std::array::from_fn(|lane| (packed >> (16 * lane)) as Self)
+        let bytes = packed.to_le_bytes();
+        let (lanes, _) = bytes.as_chunks::<2>();
+        std::array::from_fn(|lane| Self::from_le_bytes(lanes[lane]))
     }
 
     fn cache(caches: &WordCaches) -> &OnceLock<Box<WordCache<Self>>> {
@@ -113,7 +115,9 @@ impl Id for u32 {
 
     #[inline]
     fn lanes(packed: u128) -> [Self; 4] {
-        std::array::from_fn(|lane| (packed >> (32 * lane)) as Self)
+        let bytes = packed.to_le_bytes();
+        let (lanes, _) = bytes.as_chunks::<4>();
+        std::array::from_fn(|lane| Self::from_le_bytes(lanes[lane]))
     }
 
     fn cache(caches: &WordCaches) -> &OnceLock<Box<WordCache<Self>>> {

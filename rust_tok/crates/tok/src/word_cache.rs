@@ -25,7 +25,7 @@ pub const LONG: usize = 62;
 const LONG_IDS: usize = 16;
 
 /// Lines of the first table, as a power of two.
-const LINE_BITS: u32 = 16;
+const LINE_BITS: u32 = 17;
 /// Entries of the second table, as a power of two.
 const LONG_BITS: u32 = 13;
 
@@ -67,6 +67,18 @@ impl Key {
                 Self::padded(&bytes, len)
             }
         })
+    }
+
+    /// Length of the word.
+    #[inline]
+    pub fn len(self) -> usize {
+        (self.0 >> 120) as usize
+    }
+
+    /// Whether it is the key of no word.
+    #[inline]
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
     }
 
     #[inline]
@@ -153,6 +165,21 @@ impl<I: Id> WordCache<I> {
         }
     }
 
+    /// Has the processor fetch what [`append_short`](Self::append_short) will look at: some
+    /// words ahead, no time is lost by waiting for memory.
+    #[inline]
+    pub fn prefetch(&self, key: Key) {
+        let line: *const Line = &raw const self.lines[Self::place(key)];
+        #[cfg(all(target_arch = "x86_64", not(miri)))]
+        // SAFETY: SSE belongs to every x86-64, and a prefetch reads nothing into the program.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T0>(line.cast());
+        }
+        #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+        let _ = line;
+    }
+
     #[inline]
     fn place(key: Key) -> usize {
         (key.hash() >> (64 - LINE_BITS)) as usize
@@ -162,11 +189,7 @@ impl<I: Id> WordCache<I> {
     fn short(&self, key: Key) -> Option<u128> {
         let line = &self.lines[Self::place(key)];
         let first = line.keys[0] == key;
-        let value = if first {
-            line.values[0]
-        } else {
-            line.values[1]
-        };
+        let value = line.values[usize::from(!first)];
         (first | (line.keys[1] == key)).then_some(value)
     }
 

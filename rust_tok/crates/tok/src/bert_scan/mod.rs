@@ -31,10 +31,24 @@ pub struct Scanner {
     classes: Classes,
 }
 
+/// Words that are looked up in one go; a block of 64 bytes always fits.
+const BATCH: usize = 128;
+
+/// Keys of words and where they begin in their chunk.
+#[derive(Debug)]
+struct Batch([(Key, u16); BATCH]);
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self([(Key::default(), 0); BATCH])
+    }
+}
+
 /// Reused memory of a scan.
 #[derive(Debug, Default)]
 pub struct ScanScratch {
     chunk: Box<Chunk>,
+    batch: Box<Batch>,
     normalized: String,
 }
 
@@ -66,7 +80,11 @@ impl Scanner {
         scratch: &mut ScanScratch,
         ids: &mut Vec<I>,
     ) {
-        let ScanScratch { chunk, normalized } = scratch;
+        let ScanScratch {
+            chunk,
+            batch,
+            normalized,
+        } = scratch;
         let mut words = Words {
             scanner: self,
             model,
@@ -81,9 +99,9 @@ impl Scanner {
                 len = long_run(rest.as_bytes());
                 words.split(&rest[..len], None);
             } else if chunk.has_odd {
-                words.chunk::<true>(chunk, rest);
+                words.chunk::<true>(chunk, rest, batch);
             } else {
-                words.chunk::<false>(chunk, rest);
+                words.chunk::<false>(chunk, rest, batch);
             }
             rest = &rest[len..];
         }
@@ -98,23 +116,42 @@ fn long_run(text: &[u8]) -> usize {
 }
 
 impl<I: Id> Words<'_, I> {
-    #[inline]
-    fn chunk<const ODD: bool>(&mut self, chunk: &Chunk, text: &str) {
+    /// The words of a chunk, some dozens at a time: first where they are and what the table needs
+    /// to find them, then their ids.
+    fn chunk<const ODD: bool>(&mut self, chunk: &Chunk, text: &str, batch: &mut Batch) {
+        let mut len = 0;
         for (number, &starts) in chunk.starts().iter().enumerate() {
             let mut starts = starts;
             while starts != 0 {
                 let start = number * 64 + starts.trailing_zeros() as usize;
                 starts &= starts - 1;
-                let len = chunk.short_len(start);
-                if len > SHORT || (ODD && chunk.any_odd(start, len)) {
-                    self.rare(chunk, text, start);
-                    continue;
-                }
-                let key = Key::padded(chunk.sixteen(start), len);
-                let (model, word) = (self.model, chunk.bytes(start, len));
-                let encode = |ids: &mut Vec<I>| model.encode_word(word, ids);
-                self.cache.append_short(key, word, self.ids, encode);
+                let word_len = chunk.short_len(start);
+                let is_rare = word_len > SHORT || (ODD && chunk.any_odd(start, word_len));
+                // The empty key is no word's.
+                let key = Key::padded(chunk.sixteen(start), if is_rare { 0 } else { word_len });
+                self.cache.prefetch(key);
+                batch.0[len % BATCH] = (key, start as u16);
+                len += 1;
             }
+            if len > BATCH - 64 {
+                self.batch(chunk, text, &batch.0[..len.min(BATCH)]);
+                len = 0;
+            }
+        }
+        self.batch(chunk, text, &batch.0[..len.min(BATCH)]);
+    }
+
+    #[inline]
+    fn batch(&mut self, chunk: &Chunk, text: &str, batch: &[(Key, u16)]) {
+        for &(key, start) in batch {
+            let (start, len) = (usize::from(start), key.len());
+            if len == 0 {
+                self.rare(chunk, text, start);
+                continue;
+            }
+            let (model, word) = (self.model, chunk.bytes(start, len));
+            let encode = |ids: &mut Vec<I>| model.encode_word(word, ids);
+            self.cache.append_short(key, word, self.ids, encode);
         }
     }
 
