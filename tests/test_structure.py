@@ -51,6 +51,7 @@ ALLOWED = {
         "settings",
         "tables",
         "tokens",
+        "corpus",
         "tracking",
         "cluster",
         "training",

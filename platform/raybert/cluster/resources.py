@@ -41,12 +41,14 @@ class WorkerRequest:
         num_cpus: of each.
         num_gpus: of each; "auto" until `settled`.
         min_workers: the fewest that will do; None: all.
+        count_setting: that gave their number, for messages.
     """
 
     num_workers: int
     num_cpus: int
     num_gpus: int | Literal["auto"] = 0
     min_workers: int | None = None
+    count_setting: str = "cluster.num_workers"
 
     def __str__(self) -> str:
         gpus = f" and {self.gpus} GPU" if self.gpus else ""
@@ -86,7 +88,7 @@ def refuse_unschedulable(
     if len(nodes) > 1:
         has += f" on {len(nodes)} nodes (at most {largest:g} CPUs on one)"
     advice = (
-        f"At most {fitting} such workers fit: lower --cluster.num_workers"
+        f"At most {fitting} such workers fit: lower --{request.count_setting}"
         if fitting
         else "Not one such worker fits: lower --cluster.cpus_per_worker"
     )

@@ -36,13 +36,16 @@ class Origin:
             raise InvalidContent(f"{place}: not what raybert wrote there: {error}") from error
 
 
-def is_from(origin: Origin, folder: Location) -> bool:
+def is_from(origin: Origin, folder: Location, name: str = ORIGIN_NAME) -> bool:
     """Whether the folder was begun with just this; False when it is empty or not there.
+
+    Args:
+        name: of the file in the folder that holds the origin.
 
     Raises:
         UserError: it is a file, holds something else, or was made from something else (a diff).
     """
-    place = folder / ORIGIN_NAME
+    place = folder / name
     if place.is_file():
         _refuse_difference(folder, Origin.read(place), origin)
         return True
@@ -60,7 +63,7 @@ def _refuse_difference(folder: Location, stored: Origin, asked: Origin) -> None:
         raise UserError(
             f"output {folder} was made from something else (there -> asked now):\n  "
             + "\n  ".join(changes)
-            + "\ntake another folder, or the same corpus and settings"
+            + "\ntake another folder, or the same files and settings"
         )
 
 

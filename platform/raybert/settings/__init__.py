@@ -10,6 +10,7 @@ from raybert.settings.corpus import CorpusSettings
 from raybert.settings.data import DataSettings
 from raybert.settings.finetuning import FinetuningSettings
 from raybert.settings.model import ModelSettings
+from raybert.settings.prediction import InputSettings, PredictionSettings
 from raybert.settings.pretraining import PretrainingSettings
 from raybert.settings.samples import SampleSettings
 from raybert.settings.tokenizer import TokenizerSettings
@@ -21,7 +22,9 @@ __all__ = [
     "CorpusSettings",
     "DataSettings",
     "FinetuningSettings",
+    "InputSettings",
     "ModelSettings",
+    "PredictionSettings",
     "PretrainingSettings",
     "SampleSettings",
     "Settings",

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import model_validator
 
 from bert.config import BertConfig
-from raybert.settings.marks import Section, identity
+from raybert.settings.marks import Section, identity, operational
 
 ModelSize = Literal["tiny", "mini", "small", "medium", "base", "large"]
 
@@ -27,6 +27,11 @@ class ModelSettings(Section):
     max_position_embeddings: int = identity(512, "longest sequence the model can take", ge=8)
     hidden_dropout: float = identity(0.1, "dropout after embeddings and sublayers", ge=0, lt=1)
     attention_dropout: float = identity(0.1, "dropout on attention probabilities", ge=0, lt=1)
+    path: str | None = operational(
+        None,
+        "a trained model to use as it is: a run, its export or a Hugging Face BERT folder",
+        path=True,
+    )
     init_from: str | None = identity(
         None,
         "start from a Hugging Face BERT folder, a run or its export, whose shape it takes, "

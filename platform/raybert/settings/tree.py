@@ -8,6 +8,7 @@ from raybert.settings.data import DataSettings
 from raybert.settings.finetuning import FinetuningSettings
 from raybert.settings.marks import Section, operational
 from raybert.settings.model import ModelSettings
+from raybert.settings.prediction import InputSettings, PredictionSettings
 from raybert.settings.pretraining import PretrainingSettings
 from raybert.settings.samples import SampleSettings
 from raybert.settings.tokenizer import TokenizerSettings
@@ -29,4 +30,6 @@ class Settings(Section):
     data: DataSettings = Field(default_factory=DataSettings)
     finetuning: FinetuningSettings = Field(default_factory=FinetuningSettings)
     tuning: TuningSettings = Field(default_factory=TuningSettings)
+    input: InputSettings = Field(default_factory=InputSettings)
+    prediction: PredictionSettings = Field(default_factory=PredictionSettings)
     cluster: ClusterSettings = Field(default_factory=ClusterSettings)

@@ -1,0 +1,19 @@
+"""Predictions or embeddings for files of texts.
+
+    python jobs/predict.py --model.path runs/reviews --input.paths 'data/*.csv' \\
+        --output predictions --prediction.kind labels
+
+OUTPUT gets parquet files: the rows in their order, with their other columns and the predictions. A
+job that was killed is run again with the same line: it does what is missing.
+"""
+
+from raybert.inference.jobs import predict_job
+from raybert.settings.command_line import run_job
+
+if __name__ == "__main__":
+    run_job(
+        predict_job,
+        description="Predict labels, embeddings or masked words for files of texts.",
+        sections=("output", "model", "input", "prediction", "cluster"),
+        required=("model.path", "input.paths", "output"),
+    )
