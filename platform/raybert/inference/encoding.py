@@ -16,6 +16,7 @@ import rust_tok
 from bert.batch import PackedBatch
 
 SEPARATOR = "[SEP]"
+_SPECIAL_OF_PAIR = 3  # [CLS] first [SEP] second [SEP]
 
 
 @dataclass(frozen=True)
@@ -51,18 +52,19 @@ def encode(
         pairs: strings as many as texts, or None.
     """
     encoded = pa.array(tokenizer.encode_arrow(texts, pairs, add_special_tokens=True))
-    lengths = _lengths(encoded)
-    num_cut = int((lengths > max_length).sum())
+    uncut = lengths = _lengths(encoded)
+    num_cut = int((uncut > max_length).sum())
     if num_cut:
         encoded = pa.array(
             tokenizer.encode_arrow(texts, pairs, add_special_tokens=True, max_length=max_length)
         )
         lengths = _lengths(encoded)
-    ids, starts = _flat(encoded)
     second_starts = None
     if pairs is not None:
-        second_starts = _second_starts(tokenizer, texts, ids, starts, lengths)
-    return Encoded(ids, starts, lengths, second_starts, num_cut)
+        alone = _lengths(pa.array(tokenizer.encode_arrow(texts, add_special_tokens=False)))
+        second_starts = 2 + _tokens_of_first(alone, uncut - _SPECIAL_OF_PAIR, max_length)
+    starts = encoded.offsets.to_numpy()[:-1].astype(np.int64)
+    return Encoded(encoded.values.to_numpy(), starts, lengths, second_starts, num_cut)
 
 
 def _lengths(encoded: pa.Array) -> np.ndarray:
@@ -70,31 +72,25 @@ def _lengths(encoded: pa.Array) -> np.ndarray:
     return np.diff(offsets).astype(np.int64)
 
 
-def _flat(encoded: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-    return encoded.values.to_numpy(), encoded.offsets.to_numpy()[:-1].astype(np.int64)
+def _tokens_of_first(alone: np.ndarray, both: np.ndarray, max_length: int) -> np.ndarray:
+    """How many tokens of a pair's first text are left when the longer text is cut first.
 
+    Where both are cut, each keeps half, and the longer one what is over (`LongestFirst` of
+    https://github.com/huggingface/tokenizers). Counted and not looked for, because a text may hold
+    a [SEP] of its own.
 
-def _second_starts(
-    tokenizer: rust_tok.Tokenizer,
-    texts: pa.Array,
-    ids: np.ndarray,
-    starts: np.ndarray,
-    lengths: np.ndarray,
-) -> np.ndarray:
-    """Behind the first text's own [SEP]: a text may hold more of them, so its tokens are counted.
-
-    Of a pair that was cut, the first text may be shorter; there it is the first [SEP] that stands
-    no later than the count says.
+    Args:
+        alone: tokens of the first text.
+        both: tokens of the two.
     """
-    alone = _lengths(pa.array(tokenizer.encode_arrow(texts, add_special_tokens=True)))
-    second = np.minimum(alone, lengths)
-    separator = tokenizer.token_to_id(SEPARATOR)
-    last = starts + np.maximum(second, 1) - 1
-    for row in np.flatnonzero((lengths > 0) & (ids[np.minimum(last, len(ids) - 1)] != separator)):
-        own = ids[starts[row] : starts[row] + lengths[row]]
-        found = np.flatnonzero(own == separator)
-        second[row] = found[0] + 1 if len(found) else lengths[row]
-    return second
+    target = max_length - _SPECIAL_OF_PAIR
+    shorter = np.minimum(alone, both - alone)
+    half = target // 2
+    longer_left = np.where(shorter <= half, target - shorter, half + target % 2)
+    shorter_left = np.minimum(shorter, half)
+    first_is_longer = alone > both - alone
+    left = np.where(first_is_longer, longer_left, shorter_left)
+    return np.where(both > target, left, alone)
 
 
 def batches(encoded: Encoded, max_tokens: int) -> Iterator[tuple[np.ndarray, PackedBatch]]:

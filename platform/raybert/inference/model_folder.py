@@ -68,7 +68,6 @@ def load_model(address: str | Path | Location, kind: Kind, setting: str) -> Load
     """
     place = find_model(address, setting)
     with _here(place) as folder:
-        tokenizer = _tokenizer_of(folder, place)
         content = _content_of(folder / _CONFIG)
         model_class = _class_for(kind, content)
         try:
@@ -77,6 +76,7 @@ def load_model(address: str | Path | Location, kind: Kind, setting: str) -> Load
             message = str(error).replace(str(folder), str(place))
             raise UserError(f"{setting}: {message}") from error
         _refuse_missing_head(report, kind, content, place)
+        tokenizer = _tokenizer_of(folder, place)
         if tokenizer.vocab_size > model.config.vocab_size:
             raise UserError(
                 f"{setting} {place}: its tokenizer has {tokenizer.vocab_size} tokens, the model a "
