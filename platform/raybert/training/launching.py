@@ -171,7 +171,7 @@ def _watch(
     assert request is not None  # start has checked it
     display = Display(launch.total_steps)
     _introduce(display, launch, cluster, request, notes)
-    fit = _Fit(launch, request, cluster.expectation.around(worker))
+    fit = GroupFit(launch, request, cluster.expectation.around(worker))
     began, starts, asked = time.monotonic(), 0, False
 
     def see(event: Row | Note | Started) -> None:
@@ -204,8 +204,14 @@ def _watch(
     return fit.outcome()
 
 
-class _Fit(threading.Thread):
-    """Ray Train's controller at work; outside the main thread, where it would take our signals."""
+class GroupFit(threading.Thread):
+    """Ray Train's controller at work; outside the main thread, where it would take our signals.
+
+    Args:
+        launch: of the run.
+        request: the workers, settled.
+        worker: what each of them runs.
+    """
 
     def __init__(self, launch: Launch, request: WorkerRequest, worker: Callable[[], Any]) -> None:
         super().__init__(name="ray-train", daemon=True)

@@ -151,12 +151,13 @@ def tune(settings: Settings, train: Train = train_trial) -> None:
     prepared = prepare(settings)
     cluster = settings.cluster
     request = WorkerRequest(cluster.num_workers, cluster.cpus_per_worker, cluster.gpus_per_worker)
+    outputs = [prepared.sweep, prepared.data.location.parent]
     launch = new_launch()
     folder = RunFolder(prepared.sweep)
     with (
         Lease(prepared.sweep) as lease,
         process_log(folder.logs(launch) / "driver.log"),
-        start(cluster, request, outputs=[prepared.sweep]) as running,
+        start(cluster, request, outputs=outputs) as running,
         stopping_on_signals() as stop,
     ):
         folder.record_launch(describe_launch(launch) | {"cluster": running.address})
@@ -175,8 +176,8 @@ def tune(settings: Settings, train: Train = train_trial) -> None:
         if settings.plan:
             _print_plan(prepared, placement, needed)
             return
-        sweep = _Sweep(prepared, placement, launch, lease.permit(), train, stop)
-        sweep.introduce(running)
+        sweep = _Sweep(prepared, placement, running, launch, lease.permit(), train, stop)
+        sweep.introduce()
         try:
             undone = sweep.search()
             if undone is None or stop.reason is None:
@@ -198,6 +199,7 @@ class _Sweep:
         self,
         prepared: Prepared,
         placement: Placement,
+        cluster: RunningCluster,
         launch: str,
         permit: Permit,
         train: Train,
@@ -205,6 +207,7 @@ class _Sweep:
     ) -> None:
         self._prepared = prepared
         self._placement = placement
+        self._cluster = cluster
         self._launch = launch
         self._permit = permit
         self._train = train
@@ -218,7 +221,8 @@ class _Sweep:
         self._used_before = sweep_folder.seconds_used(prepared.sweep)
         self._clock_at = float("-inf")
 
-    def introduce(self, cluster: RunningCluster) -> None:
+    def introduce(self) -> None:
+        cluster = self._cluster
         prepared, tuning = self._prepared, self._prepared.settings.tuning
         where = "started here" if cluster.started_here else cluster.address
         lines = [
@@ -269,6 +273,7 @@ class _Sweep:
             permit=self._permit,
             train=self._train,
             exchanges=tuning.scheduler == "pbt",
+            expectation=self._cluster.expectation,
         )
         entries = ledger.entries()
         wanted = prepared.num_trials if ledger is self._ledger else tuning.retrain_seeds

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from raybert.cluster.environment import keep_freed_pages
+from raybert.cluster.nodes import Expectation, check_once
 from raybert.errors import UserError
 from raybert.finetuning.data import TokenizedData
 from raybert.settings import Settings
@@ -92,6 +93,7 @@ class Sweep:
         permit: the driver's right to write.
         train: trains a trial; takes the task and what to call after each evaluation.
         exchanges: whether weights move between trials.
+        expectation: what a node has to have.
     """
 
     folder: Location
@@ -101,6 +103,7 @@ class Sweep:
     permit: Permit
     train: Train
     exchanges: bool
+    expectation: Expectation
 
 
 def part_folder(sweep: Location, entry: Entry, part: int) -> Location:
@@ -123,6 +126,11 @@ def run_trial(sweep: Sweep, config: dict[str, Any]) -> None:
 
     keep_freed_pages()
     began = time.time()
+    try:
+        check_once(sweep.expectation)
+    except UserError as error:
+        tune.report({HALT: str(error)})
+        return
     try:
         values = {name: value for name, value in config.items() if name != PART}
         task = TrialTask(
