@@ -56,7 +56,7 @@ ALLOWED = {
         "cluster",
         "training",
     },
-    "demo": {"errors", "storage"},
+    "demo": {"errors", "storage", "settings", "finetuning", "tuning", "inference"},
 }
 
 
