@@ -52,13 +52,14 @@ def demo(settings: Settings) -> None:
         task = _labelled_task(folder / "data")
         corpus = settings.corpus.model_copy(update={"paths": (str(task.pretraining),)})
         settings = settings.model_copy(update={"corpus": corpus})
-    with start(settings.cluster):
+    with start(settings.cluster) as cluster:
+        if cluster.dashboard_url:
+            print(f"watch it on {cluster.dashboard_hint}")
         model = _pretrained(settings, folder)
         _fill_masks(model)
-        if task is not None:
-            searched = _search(settings, task, model, folder / "search")
+        searched = None if task is None else _search(settings, task, model, folder / "search")
     made = [(model, "loads with transformers' AutoModelForPreTraining")]
-    if task is not None:
+    if task is not None and searched is not None:
         _heading("6. is it worth it? The same test rows for everyone")
         _compare(searched, task, folder)
         _heading("7. predictions, and neighbours in the space of embeddings")

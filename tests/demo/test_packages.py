@@ -10,7 +10,7 @@ from raybert.errors import UserError
 ROWS = {"train": 8, "validation": 2, "test": 3}
 
 
-def write_corpus(folder: Path, num_packages: int, num_objects: int = 60) -> Path:
+def write_corpus(folder: Path, num_packages: int, num_objects: int = 200) -> Path:
     rows = [
         {"text": f"What {name} of p{p} says, {part}.", "package": f"p{p}", "object": f"m.{name}"}
         for p in range(num_packages)
@@ -38,7 +38,7 @@ def test_parts_share_no_object_and_pretraining_has_seen_none_that_judges(tmp_pat
     pretraining = objects(read(task.pretraining))
     assert not pretraining & (validation | test)
     assert train <= pretraining
-    assert len(pretraining) > 0.5 * 3 * 60
+    assert len(pretraining) > 0.5 * 3 * 200
 
 
 def test_every_package_has_as_many_rows_and_they_are_mixed(tmp_path):

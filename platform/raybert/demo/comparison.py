@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,9 +72,9 @@ def _row(name: str, baseline: Baseline) -> Compared:
     return Compared(name, baseline.accuracy, baseline.macro_f1, baseline.seconds)
 
 
-def comparison_table(rows: Iterator[Compared], num_rows: int, num_packages: int) -> Table:
+def comparison_table(compared: Iterable[Compared], num_rows: int, num_packages: int) -> Table:
     """For the terminal; the best accuracy is marked."""
-    rows = list(rows)
+    rows = list(compared)
     top = max(row.accuracy for row in rows)
     title = f"{num_rows:,} test rows of {num_packages} packages, never seen in pretraining"
     table = Table(title=title, title_justify="left")

@@ -15,4 +15,7 @@ def nearest(
     text_ND = model.embed(texts, normalize=True)
     cosine_QN = query_QD.astype(np.float32) @ text_ND.astype(np.float32).T
     order_QN = np.argsort(-cosine_QN, axis=1, kind="stable")[:, :top]
-    return [[(float(cosine_QN[q, n]), texts[n]) for n in order] for q, order in enumerate(order_QN)]
+    return [
+        [(float(cosine_QN[q, n]), texts[n]) for n in map(int, order)]
+        for q, order in enumerate(order_QN)
+    ]
