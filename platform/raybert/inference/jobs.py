@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from raybert.cluster import RunningCluster, WorkerRequest, start
-from raybert.cluster.resources import NodeResources, of_cluster
+from raybert.cluster.resources import of_cluster
 from raybert.errors import UserError
 from raybert.inference.bulk import BulkPrediction, prepare
-from raybert.inference.parts import Entry, PartMaker, Task
+from raybert.inference.parts import Entry
 from raybert.settings import ClusterSettings, Settings
-from raybert.tracking.progress import RowsProgress
-from raybert.tracking.ray_metrics import RayMetrics
-from raybert.tracking.row import Row
+from raybert.tracking.work import PREDICTING, WorkProgress
 
 AUTO = "auto"
-_ROWS_PER_SECOND = "throughput/rows_per_sec"
-_ROWS = "rows"
-GAUGES = {
-    _ROWS_PER_SECOND: ("raybert_predicted_rows_per_second", "rows predicted per second"),
-    _ROWS: ("raybert_predicted_rows", "rows predicted so far, earlier launches included"),
-}
 
 
 def predict_job(settings: Settings) -> None:
@@ -39,29 +32,19 @@ def predict_job(settings: Settings) -> None:
         return
     _say(work)
     began = time.monotonic()
-    rows_before = sum(entry.rows for entry in work.done)
-    with start(settings.cluster, request) as cluster:
+    num_rows = sum(task.part.num_rows for task in work.missing)
+    with start(settings.cluster, request, outputs=[folder]) as cluster:
         workers = _fitting(cluster, request, settings, len(work.missing))
         _say_workers(cluster, workers)
-        with RowsProgress("rows", work.num_rows, rows_before) as progress:
-            metrics = RayMetrics(folder.name, GAUGES)
-            parts_done, rows_done = len(work.done), rows_before
+        with WorkProgress(PREDICTING, num_rows, folder.name) as progress:
+            from raybert.inference.ray_actors import predict_parts
 
-            def show(entry: Entry) -> None:
-                nonlocal parts_done, rows_done
-                parts_done, rows_done = parts_done + 1, rows_done + entry.rows
-                progress.advance(entry.rows)
-                scalars = {_ROWS: rows_done, _ROWS_PER_SECOND: progress.rows_per_second or 0.0}
-                metrics.log(Row(parts_done, time.time(), scalars))
-
-            def carry_out(maker: PartMaker, tasks: Sequence[Task]) -> Iterator[Entry]:
-                from raybert.inference.ray_actors import predict_parts
-
-                return predict_parts(maker, tasks, workers)
-
-            entries = work.run(carry_out, show)
+            carry_out = functools.partial(
+                predict_parts, workers=workers, expectation=cluster.expectation
+            )
+            entries = work.run(carry_out, lambda entry: progress.advance(entry.rows))
     seconds = time.monotonic() - began
-    rate = (work.num_rows - rows_before) / seconds
+    rate = num_rows / seconds
     print(
         f"{folder}: {_summary(work.num_rows, entries)}, {seconds:.1f} s ({rate:,.0f} rows/s "
         "with the start of the cluster)"
@@ -87,7 +70,7 @@ def _fitting(
     settled = cluster.request or request
     wanted = settled.num_workers
     if settings.prediction.workers == AUTO:
-        nodes: Sequence[NodeResources] = of_cluster()
+        nodes = of_cluster() if cluster.nodes is None else cluster.nodes
         wanted = max(1, sum(node.num_workers(settled) for node in nodes))
     return replace(settled, num_workers=max(1, min(wanted, num_parts)))
 

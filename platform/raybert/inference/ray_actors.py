@@ -19,6 +19,7 @@ import ray
 import ray.data
 
 from raybert.cluster import WorkerRequest
+from raybert.cluster.nodes import Expectation
 from raybert.errors import UserError
 from raybert.inference.parts import Entry, PartMaker, Task
 
@@ -27,12 +28,13 @@ _TASKS_IN_FLIGHT = 2
 
 
 def predict_parts(
-    maker: PartMaker, tasks: Sequence[Task], workers: WorkerRequest
+    maker: PartMaker, tasks: Sequence[Task], *, workers: WorkerRequest, expectation: Expectation
 ) -> Iterator[Entry]:
     """Gives each part's entry when it is committed, in any order.
 
     Args:
         workers: that fit the cluster.
+        expectation: of the nodes.
 
     Raises:
         UserError: of the first part that failed; parts that are committed stay.
@@ -42,7 +44,7 @@ def predict_parts(
     actor: Any = _PredictionWorker
     dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
         actor,
-        fn_constructor_args=(maker, workers.num_cpus, workers.gpus),
+        fn_constructor_args=(maker, workers.num_cpus, workers.gpus, expectation),
         batch_size=1,
         compute=ray.data.ActorPoolStrategy(
             size=workers.num_workers, max_tasks_in_flight_per_actor=_TASKS_IN_FLIGHT
@@ -72,13 +74,16 @@ class _PredictionWorker:
     in Ray's own.
     """
 
-    def __init__(self, maker: PartMaker, num_cpus: int, num_gpus: int) -> None:
+    def __init__(
+        self, maker: PartMaker, num_cpus: int, num_gpus: int, expectation: Expectation
+    ) -> None:
         # rayon reads this when it is first used in a process.
         os.environ["RAYON_NUM_THREADS"] = str(num_cpus)
         self._maker = maker
         self._predictor: Any = None
         self._mistake: UserError | None = None
         try:
+            expectation.check()
             self._predictor = _load(maker, num_cpus, num_gpus)
         except (UserError, OSError) as error:
             self._mistake = _as_user_error(error)
