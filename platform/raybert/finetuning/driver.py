@@ -65,7 +65,7 @@ def prepare(settings: Settings) -> Prepared:
     refuse_other_content(run, prepared=(DATA,))
     seeds = seeds_of(settings)
     refuse_other_form(run, len(seeds))
-    _refuse_idle_workers(settings)
+    refuse_idle_workers(settings)
     data = prepare_data(settings)
     steps = settings.finetuning.num_steps(data.facts.splits["train"].num_rows)
     for seed in seeds:
@@ -80,7 +80,10 @@ def prepare(settings: Settings) -> Prepared:
     return Prepared(settings, data, run, steps)
 
 
-def _refuse_idle_workers(settings: Settings) -> None:
+def refuse_idle_workers(settings: Settings) -> None:
+    """Raises:
+    UserError: there are more workers than micro-shards of a step.
+    """
     num_workers = settings.cluster.num_workers
     num_shards = settings.finetuning.num_micro_shards(settings.data.max_length)
     if num_workers > num_shards:

@@ -18,6 +18,7 @@ from raybert.cluster.leftovers import remove_leftovers
 from raybert.cluster.resources import of_cluster
 from raybert.errors import UserError
 from raybert.finetuning.data import TokenizedData, prepare_data
+from raybert.finetuning.driver import refuse_idle_workers
 from raybert.finetuning.metrics import choose_metric, is_better
 from raybert.finetuning.start import head_overrides, look_at_start, model_class
 from raybert.settings import Settings
@@ -94,6 +95,12 @@ def prepare(settings: Settings) -> Prepared:
     sweep = Location.parse(settings.run)
     sweep_folder.refuse_other_content(sweep)
     _refuse_retraining_of_schedules(settings.tuning)
+    if settings.finetuning.seeds > 1:
+        raise UserError(
+            f"finetuning.seeds {settings.finetuning.seeds}: a trial trains with one seed; "
+            "tuning.retrain_seeds trains the best settings anew with several"
+        )
+    refuse_idle_workers(settings)
     folder = Location.parse(settings.data.cache or f"{sweep.address}/{sweep_folder.DATA}")
     searched = _with_test(settings, None)
     data = prepare_data(searched, folder)

@@ -44,6 +44,7 @@ class LedgerSearch(SearchAlgorithm):
         self._num_trials = num_trials
         self._most_running = most_running
         self._running: set[str] = set()
+        self._used_up = False
         self._spec: dict[str, Any] = {}
         again = ("open", "failed") if retry_failed else ("open",)
         self._waiting = [entry for entry in ledger.entries() if entry.state in again]
@@ -63,7 +64,8 @@ class LedgerSearch(SearchAlgorithm):
             return None
         entry = self._next_entry()
         if entry is None:
-            if not self._waiting:
+            # Until the last trial is done its process may have to take another one's turn.
+            if not self._running:
                 self.set_finished()
             return None
         self._running.add(entry.key)
@@ -82,10 +84,13 @@ class LedgerSearch(SearchAlgorithm):
         if self._waiting:
             entry = self._waiting.pop(0)
             return self._ledger.update(entry.key, state="open", reason=None)
-        if len(self._ledger) >= self._num_trials:
+        if self._used_up or len(self._ledger) >= self._num_trials:
             return None
         values = self._proposer.propose(self._ledger.entries())
-        return None if values is None else self._ledger.add(values)
+        if values is None:
+            self._used_up = True
+            return None
+        return self._ledger.add(values)
 
     def on_trial_complete(
         self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False

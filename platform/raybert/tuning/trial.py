@@ -20,7 +20,7 @@ from raybert.cluster.nodes import Expectation, check_once
 from raybert.errors import UserError
 from raybert.finetuning.data import TokenizedData
 from raybert.settings import Settings
-from raybert.storage import Location, NoSpaceLeft
+from raybert.storage import Location, NoSpaceLeft, write_file
 from raybert.training.checkpoints import CheckpointNotWritten
 from raybert.training.device import OutOfMemory
 from raybert.training.lease import LeaseLost, Permit
@@ -29,6 +29,8 @@ from raybert.tuning.scheduling import EPOCH, EVAL, IS_LAST, PART, STEP
 from raybert.tuning.space import with_values
 
 TRIALS = "trials"
+# Of a trial that failed: what Python said.
+ERROR = "error.txt"
 BEGAN = "began"
 SECONDS = "seconds"
 NUM_STEPS = "num_steps"
@@ -126,6 +128,7 @@ def run_trial(sweep: Sweep, config: dict[str, Any]) -> None:
 
     keep_freed_pages()
     began = time.time()
+    run = sweep.folder / TRIALS / tune.get_context().get_trial_name() / f"part-{config[PART]}"
     try:
         check_once(sweep.expectation)
     except UserError as error:
@@ -135,10 +138,7 @@ def run_trial(sweep: Sweep, config: dict[str, Any]) -> None:
         values = {name: value for name, value in config.items() if name != PART}
         task = TrialTask(
             settings=with_values(sweep.settings, values),
-            run=sweep.folder
-            / TRIALS
-            / tune.get_context().get_trial_name()
-            / f"part-{config[PART]}",
+            run=run,
             data=sweep.data,
             data_folder=sweep.data_folder,
             permit=sweep.permit,
@@ -148,7 +148,7 @@ def run_trial(sweep: Sweep, config: dict[str, Any]) -> None:
     except _OF_THE_SWEEP as error:
         tune.report({HALT: str(error)})
     except Exception as error:  # noqa: BLE001 - a reason in the ledger, and the next trial
-        traceback.print_exc()
+        write_file(run / ERROR, traceback.format_exc().encode())
         tune.report({FAILED: reason_of(error)})
 
 
