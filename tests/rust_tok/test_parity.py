@@ -1,6 +1,7 @@
 """The ids and texts of `tokenizers`, to the last one."""
 
 import importlib.util
+import itertools
 from pathlib import Path
 from types import ModuleType
 
@@ -74,3 +75,11 @@ def test_one_by_one_as_in_batches(oracle_files: dict[str, Path], strings: list[s
         pairs = [tokenizer.encode(text, pair=text[::-1]) for text in texts]
         theirs = tokenizers.Tokenizer.from_file(str(oracle_files[name]))
         assert pairs == [theirs.encode(text, text[::-1]).ids for text in texts]
+
+
+@pytest.mark.parametrize("name", MAIN)
+def test_words_around_the_limits_of_caches(
+    name: str, parity: ModuleType, oracle_files: dict[str, Path]
+) -> None:
+    words = parity.words(1, parity.documentation())
+    assert parity.compare(str(oracle_files[name]), list(itertools.islice(words, 4000))) == []

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -76,7 +77,9 @@ class _TokenizeTask:
         (text_range,) = map(pickle.loads, batch["range"])
         try:
             check_once(self.expectation)
-            outcome = Finished(text_range, tuple(self.maker.make(text_range)))
+            began = time.perf_counter()
+            shards = tuple(self.maker.make(text_range))
+            outcome = Finished(text_range, shards, time.perf_counter() - began)
         except (UserError, OSError) as error:
             outcome = _as_user_error(error)
         return {"outcome": [pickle.dumps(outcome)]}

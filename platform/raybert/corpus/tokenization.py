@@ -27,10 +27,16 @@ from raybert.tokens.format import MANIFEST_NAME, TOKENIZER_NAME
 
 @dataclass(frozen=True)
 class Finished:
-    """A range that is done: its shards, in order."""
+    """A range that is done.
+
+    Attributes:
+        shards: in order.
+        seconds: that the work on it took, by the clock.
+    """
 
     text_range: TextRange
     shards: tuple[ShardEntry, ...]
+    seconds: float = 0.0
 
 
 CarryOut = Callable[[ShardMaker, Sequence[TextRange]], Iterable[Finished]]
