@@ -37,8 +37,7 @@ pretraining:
 """
 # One trial after the other, so that the first is done when the next has hardly begun.
 SEARCH = """
-data: {max_length: 32}
-finetuning: {epochs: 2, batch_size: 8}
+finetuning: {epochs: 2}
 tuning:
   algorithm: random
   scheduler: none
@@ -46,7 +45,10 @@ tuning:
   concurrent_trials: 1
   space: {finetuning.learning_rate: {loguniform: [1.0e-4, 1.0e-2]}}
 """
-LABELLED = ("--model.init_from", "model", "--data.train", "train.csv")
+LABELLED = (
+    *("--model.init_from", "model", "--data.train", "train.csv"),
+    *("--data.max_length", "32", "--finetuning.batch_size", "8"),
+)
 ENDLESS = ("--pretraining.steps", "1000000")
 
 
