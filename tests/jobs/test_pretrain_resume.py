@@ -30,7 +30,7 @@ from raybert.training.driver import pretrain
 from raybert.training.pretrain import Trainer
 
 JOBS = Path(__file__).parents[2] / "jobs"
-FAULTY = Path(__file__).parent / "faulty_pretrain.py"
+FAULTY = Path(__file__).parent / "faulty_training.py"
 STEPS = 12
 SETTINGS = Settings(
     model=ModelSettings(
@@ -130,7 +130,11 @@ class Job:
         command = [sys.executable, str(JOBS / "pretrain.py")]
         if fault is not None:
             spec = self.folder / "fault.json"
-            spec.write_text(json.dumps(fault | {"marker": str(self.marker), "run": str(self.run)}))
+            spec.write_text(
+                json.dumps(
+                    {**fault, "job": "pretrain", "marker": str(self.marker), "run": str(self.run)}
+                )
+            )
             command = [sys.executable, str(FAULTY), str(spec)]
         return subprocess.Popen(
             [*command, *self.arguments, *more],

@@ -1,11 +1,11 @@
-"""jobs/pretrain.py with a fault: a process is killed, once, at an exact place.
+"""jobs/pretrain.py or jobs/finetune.py with a fault: a process is killed, once, at an exact place.
 
-    python faulty_pretrain.py FAULT.json --tokens … --run …
+    python faulty_training.py FAULT.json --tokens … --run …
 
-The fault is JSON. `what`: "worker" or "driver" is killed in the middle of a step, or "saving":
-worker 0 while it writes a checkpoint. `rank`: the worker that strikes. `number`: of the step,
-counted from 0, or of the checkpoint. `marker`: a file that is made when it strikes, so that it
-strikes once, with the metrics log as it stood then.
+The fault is JSON. `job`: which of the two. `what`: "worker" or "driver" is killed in the middle of
+a step, or "saving": worker 0 while it writes a checkpoint. `rank`: the worker that strikes.
+`number`: of the step, counted from 0, or of the checkpoint. `marker`: a file that is made when it
+strikes, so that it strikes once, with the metrics log as it stood then.
 """
 
 import json
@@ -16,9 +16,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+from raybert.finetuning.driver import finetune
+from raybert.finetuning.worker import finetuning_worker
 from raybert.settings.command_line import run_job
 from raybert.training.driver import pretrain
 from raybert.training.workers import Launch, pretraining_worker
+
+JOBS = {
+    "pretrain": (pretrain, pretraining_worker, ("tokens", "samples", "pretraining")),
+    "finetune": (finetune, finetuning_worker, ("data", "finetuning")),
+}
 
 
 class FaultyWorker:
@@ -33,7 +40,8 @@ class FaultyWorker:
         if ray.train.get_context().get_world_rank() == self.fault["rank"]:
             arm = _arm_saving if self.fault["what"] == "saving" else _arm_step
             arm(self.fault)
-        return pretraining_worker(launch)
+        _, worker, _ = JOBS[self.fault["job"]]
+        return worker(launch)
 
 
 def _strike(fault: dict[str, Any], pid: int) -> None:
@@ -77,10 +85,11 @@ def _arm_saving(fault: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     fault = json.loads(Path(sys.argv[1]).read_text()) | {"driver": os.getpid()}
+    job, _, sections = JOBS[fault["job"]]
     worker = FaultyWorker(fault)
     run_job(
-        lambda settings: pretrain(settings, worker),
-        description="Pretraining with a fault.",
-        sections=("tokens", "run", "plan", "model", "samples", "pretraining", "cluster"),
+        lambda settings: job(settings, worker),
+        description="Training with a fault.",
+        sections=("run", "plan", "model", "cluster", *sections),
         arguments=sys.argv[2:],
     )
