@@ -160,7 +160,7 @@ def test_a_tokenizer_that_does_not_fit(model, train, tmp_path):
 
 
 def test_more_workers_than_micro_shards(model, train, tmp_path):
-    asked = settings(model, train, tmp_path / "run")
+    asked = settings(model, train, tmp_path / "run", finetuning={"micro_shards": 2})
     cluster = asked.cluster.model_copy(update={"num_workers": 3})
     with pytest.raises(UserError, match=r"cluster.num_workers 3 is more than the 2 micro-shards"):
         prepare(asked.model_copy(update={"cluster": cluster}))

@@ -65,12 +65,11 @@ def prepare(settings: Settings) -> Prepared:
     refuse_other_content(run, prepared=(DATA,))
     seeds = seeds_of(settings)
     refuse_other_form(run, len(seeds))
-    refuse_idle_workers(settings)
     data = prepare_data(settings)
     steps = settings.finetuning.num_steps(data.facts.splits["train"].num_rows)
     for seed in seeds:
         own = seed_run(run, seed, len(seeds))
-        settle(with_seed(settings, seed), own, data)
+        refuse_idle_workers(settle(with_seed(settings, seed), own, data))
         taken = CheckpointStore(own).steps()
         if taken and taken[-1] > steps:
             raise UserError(
@@ -85,13 +84,13 @@ def refuse_idle_workers(settings: Settings) -> None:
     UserError: there are more workers than micro-shards of a step.
     """
     num_workers = settings.cluster.num_workers
-    num_shards = settings.finetuning.num_micro_shards(settings.data.max_length)
+    num_shards = settings.finetuning.num_micro_shards(settings.data.max_length, num_workers)
     if num_workers > num_shards:
         raise UserError(
             f"cluster.num_workers {num_workers} is more than the {num_shards} micro-shards of a "
-            f"step, and each worker needs one: set finetuning.micro_shards to {num_workers} or "
-            f"more (at most finetuning.batch_size {settings.finetuning.batch_size}), or take fewer "
-            "workers"
+            f"step, and each worker needs one: set finetuning.micro_shards of a new run to "
+            f"{num_workers} or more (at most finetuning.batch_size "
+            f"{settings.finetuning.batch_size}), or take fewer workers"
         )
 
 

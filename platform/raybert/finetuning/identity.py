@@ -29,7 +29,8 @@ def settle(settings: Settings, run: Location, data: TokenizedData) -> Settings:
     stored = read_identity(run)
     asked = settings.finetuning
     if stored is None:
-        answers = {"micro_shards": asked.num_micro_shards(settings.data.max_length)}
+        num_workers = settings.cluster.num_workers
+        answers = {"micro_shards": asked.num_micro_shards(settings.data.max_length, num_workers)}
     else:
         answers = {name: stored.get(f"finetuning.{name}", "auto") for name in _SETTLED_ONCE}
     changes = {k: v for k, v in answers.items() if getattr(asked, k) == "auto"}

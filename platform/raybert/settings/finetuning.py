@@ -7,8 +7,6 @@ from pydantic import Field, model_validator
 
 from raybert.settings.marks import Section, identity, operational
 
-MIN_AUTO_MICRO_SHARDS = 2
-
 Metric = Literal[
     "loss",
     "accuracy",
@@ -37,7 +35,8 @@ class FinetuningSettings(Section):
     micro_shards: Literal["auto"] | Annotated[int, Field(ge=1)] = identity(
         "auto",
         "parts into which a step's batch is dealt, each one forward pass; as many workers can "
-        "share a step; auto: 2, doubled until a part has at most max_tokens_per_device",
+        "share a step; auto: one per worker of the first launch, doubled until a part has at most "
+        "max_tokens_per_device",
     )
     max_tokens_per_device: int = operational(16_384, "most tokens of one forward pass", ge=8)
     learning_rate: float = identity(5e-5, "the highest learning rate, reached after warm-up", gt=0)
@@ -110,8 +109,10 @@ class FinetuningSettings(Section):
             )
         return self
 
-    def num_micro_shards(self, max_length: int) -> int:
+    def num_micro_shards(self, max_length: int, num_workers: int = 1) -> int:
         """K of the canonical reduction: a given number, or the fewest that fit the device.
+
+        Each one costs a pass over all gradients, which for short texts is a good part of a step.
 
         Raises:
             ValueError: a forward pass could have more than `max_tokens_per_device`.
@@ -132,7 +133,7 @@ class FinetuningSettings(Section):
                     f"{most}: take more micro-shards, or auto"
                 )
             return self.micro_shards
-        count = MIN_AUTO_MICRO_SHARDS
+        count = num_workers
         while -(-self.batch_size // count) * max_length > most:
             count *= 2
         return min(count, self.batch_size)
