@@ -72,6 +72,10 @@ bench: setup $(ORACLES) $(PEERS) ## ratios against named peers, interleaved medi
 bench-tok: setup $(ORACLES) $(PEERS) ## the part of bench about rust_tok: encoding, training, sentences (ARGS=--quick: a smoke run)
 	@for part in $(TOKENIZER_BENCHMARKS); do echo; $(BIN)/python tests/benchmarks/$$part.py $(ARGS); done
 
+.PHONY: bench-train
+bench-train: setup ## the part of bench about a training step, finetuning, embedding, scaling (ARGS=--quick: a smoke run)
+	@$(BIN)/python tests/benchmarks/bench_training_step.py $(ARGS)
+
 .PHONY: notes
 notes: setup ## execute the notebooks that explain the parts
 	@$(BIN)/python notes/execute.py

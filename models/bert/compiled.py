@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from bert import kernels
+from bert import kernels, products
 from bert.batch import PackedBatch, SequenceLayout
 from bert.dropout import DropoutKey, Site, SiteKey
 from bert.gradients import deliver, deliver_product, in_format, is_direct
@@ -192,36 +192,35 @@ class _Layer(torch.autograd.Function):
             SavedNorm(sums2, means2, deviations2),
             ctx.sites[2],
         )
-        grad_TF = second.values_TD @ down_DF
+        grad_TF = products.multiply(second.values_TD, down_DF)
         linear(feed_forward.down, second.values_TD, active_TF, second.values_sum_D)
         grad_up_F = kernels.gelu_backward_(widened_TF, grad_TF)
         linear(feed_forward.up, grad_TF, between_TD, grad_up_F)
         first = norm(
             layer.attention_norm,
             second.residual_TD,
-            grad_TF @ up_FD,
+            products.multiply(grad_TF, up_FD),
             SavedNorm(*saved1),
             ctx.sites[1],
         )
         linear(attention.output, first.values_TD, context_TD, first.values_sum_D)
+        grad_context_TD = products.multiply(first.values_TD, output_DD)
         grad_TX = kernels.attention_backward(
-            qkv_TX, context_TD, log_sums_TH, first.values_TD @ output_DD, ctx.layout,
+            qkv_TX, context_TD, log_sums_TH, grad_context_TD, ctx.layout,
             attention.max_length, ctx.sites[0], attention.dropout,
         )  # fmt: skip
         linear(attention.qkv, grad_TX, input_TD, kernels.sum_rows(grad_TX))
         grad_hidden_TD = None
         if ctx.needs_input_grad[5]:
             grad_hidden_TD = first.residual_TD
-            if dtype == torch.float32:
-                grad_hidden_TD.addmm_(grad_TX, qkv_XD)
-            else:
-                kernels.add_(grad_hidden_TD, grad_TX @ qkv_XD)
+            if not products.add_product_(grad_hidden_TD, grad_TX, qkv_XD):
+                kernels.add_(grad_hidden_TD, products.multiply(grad_TX, qkv_XD))
         return (*(None,) * 5, grad_hidden_TD, *(grads[id(weight)] for weight in layer.parameters()))
 
 
 def _linear(values: Tensor, module: torch.nn.Linear, dtype: torch.dtype) -> Tensor:
     weight = in_format(module.weight, dtype)
-    return torch.addmm(in_format(module.bias, dtype), values, weight.t())
+    return products.linear(values, weight, in_format(module.bias, dtype))
 
 
 def _norm(module, values_TD: Tensor, residual_TD: Tensor, site: SiteKey | None, with_low: bool):
@@ -254,10 +253,8 @@ class _Decode(torch.autograd.Function):
     def forward(ctx, hidden_MD, table_VD, bias_V, labels_M, dtype, direct):
         vocab_size = len(table_VD)
         low_MD, low_VD = hidden_MD.to(dtype).contiguous(), in_format(table_VD, dtype)
-        stride = -(-vocab_size // _LINE) * _LINE
-        logits_MP = torch.empty(len(labels_M), stride, dtype=dtype)
         with torch.autocast("cpu", enabled=False):
-            torch.addmm(in_format(bias_V, dtype), low_MD, low_VD.t(), out=logits_MP[:, :vocab_size])
+            logits_MP = _logits(low_MD, low_VD, in_format(bias_V, dtype))
         losses_M, correct_M = kernels.cross_entropy_(logits_MP, labels_M.contiguous(), vocab_size)
         if any(ctx.needs_input_grad):
             ctx.save_for_backward(low_MD, low_VD, logits_MP)
@@ -273,7 +270,7 @@ class _Decode(torch.autograd.Function):
         table_VD, bias_V = ctx.weights
         scale = grad_outputs[0]
         grad_MV = logits_MP[:, : len(low_VD)]
-        grad_hidden_MD = (grad_MV @ low_VD).float() * scale
+        grad_hidden_MD = products.multiply(grad_MV, low_VD).float() * scale
         grad_bias_V = torch.zeros_like(bias_V)
         kernels.add_rows_(grad_bias_V, logits_MP)
         scaled_MD = (low_MD.float() * scale).to(low_MD.dtype)
@@ -283,3 +280,14 @@ class _Decode(torch.autograd.Function):
             deliver(bias_V, ctx.direct, lambda: grad_bias_V * scale),
             *(None,) * 3,
         )
+
+
+def _logits(hidden_MD: Tensor, table_VD: Tensor, bias_V: Tensor) -> Tensor:
+    """(M, P), undefined beyond the vocabulary."""
+    if hidden_MD.dtype == torch.float32 and products.onednn_is_faster():
+        return products.linear(hidden_MD, table_VD, bias_V)
+    vocab_size = len(table_VD)
+    stride = -(-vocab_size // _LINE) * _LINE
+    logits_MP = hidden_MD.new_empty(len(hidden_MD), stride)
+    torch.addmm(bias_V, hidden_MD, table_VD.t(), out=logits_MP[:, :vocab_size])
+    return logits_MP

@@ -13,7 +13,7 @@ from contextvars import ContextVar
 import torch
 from torch import Tensor
 
-from bert import kernels
+from bert import kernels, products
 
 _direct: ContextVar[bool] = ContextVar("direct gradients", default=False)
 _copies: ContextVar[dict[int, tuple[Tensor, Tensor]] | None] = ContextVar(
@@ -98,10 +98,10 @@ def deliver_product(
     """The gradient of a linear layer's weight, `grad.T @ values`; see `deliver`."""
 
     def compute() -> Tensor:
-        return grad_TO.t() @ values_TI
+        return products.multiply(grad_TO.t(), values_TI)
 
     def add_onto(out_OI: Tensor) -> None:
-        out_OI.addmm_(grad_TO.t(), values_TI)
+        if not products.add_product_(out_OI, grad_TO.t(), values_TI):
+            kernels.add_(out_OI, compute())
 
-    same_format = grad_TO.dtype == weight_OI.dtype
-    return deliver(weight_OI, direct, compute, add_onto if same_format else None)
+    return deliver(weight_OI, direct, compute, add_onto)

@@ -1,172 +1,251 @@
-"""One pretraining step against `transformers`' BertForPreTraining on the same sequences.
+"""A training step against `transformers` on the same sequences, and against the machine's limit.
 
-Data on the device, forward, loss, backward, clipping and optimizer step are counted on both sides.
-Two peers: as documented (padded, fp32, torch's fused AdamW, SDPA) and the same with sequences
-grouped by length. Before timing, loss and gradients of both are compared on the same batch.
+Making the batch, forward, loss, backward, clipping and optimizer step are counted on every side.
+The peers are transformers' models with SDPA attention and torch's fused AdamW: "as documented"
+(padded to the longest of the batch, fp32, a process as Python starts it) and "tuned" (our allocator
+environment, bf16 where this CPU is fast at it, lengths grouped). Sides run in processes of their
+own, in turn; before they are timed, loss and gradients of one batch are compared.
 
-python tests/benchmarks/bench_training_step.py [SIZE] [SEQUENCES] [MAX_LENGTH]
+python tests/benchmarks/bench_training_step.py [--quick] [--only TEXT] [--precision fp32]
 """
 
-import itertools
+import argparse
+import contextlib
+import json
+import os
+import statistics
+import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
-import numpy as np
 import torch
-import transformers
-from harness import interleave, print_table
+from harness import Timing
+from rich.console import Console
+from rich.table import Table
+from safetensors.torch import load_file
+from training_cases import EMBEDDING, FINETUNING, PRETRAINING, SCALING, SMOKE, Case, packed, pairs
 
-from bert.batch import PackedBatch
-from bert.bert import BertForPreTraining
-from bert.config import BertConfig
-from bert.hf import to_hf_tensors
-from bert.loss import pretraining_sums
-from raybert.settings import PretrainingSettings
-from raybert.training.engine import Engine
-from raybert.training.objectives import PretrainingObjective
+from bert import kernels
+from raybert.cluster.environment import TRAIN_WORKER_VARIABLES
+from raybert.training.precision import choose_precision
+from raybert.training.throughput import batch_flops, measure_peak
 
-ROUNDS = 7
-MASKING_RATE = 0.15
-VOCAB_SIZE = 30_522
-NUM_GROUPS = 4
-
-
-def sequences(count: int, max_length: int) -> tuple[list[list[int]], list[list[int]], list[int]]:
-    """Ids, segments and next-sentence labels with the lengths of sentence pairs."""
-    rng = np.random.default_rng(0)
-    lengths = np.clip(rng.integers(max_length // 4, max_length + 1, count), 8, max_length)
-    ids = [rng.integers(1000, VOCAB_SIZE, n).tolist() for n in lengths]
-    segments = [[0] * (n // 2) + [1] * (n - n // 2) for n in lengths]
-    return ids, segments, rng.integers(0, 2, count).tolist()
+HERE = Path(__file__).parent
+THREADS = 2
+CPU = torch.device("cpu")
+CONSOLE = Console(width=120)
 
 
-def packed_batch(ids, segments, labels) -> PackedBatch:
-    order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
-    batch = PackedBatch.from_sequences(
-        [ids[i] for i in order], [segments[i] for i in order], [labels[i] for i in order]
-    )
-    rng = np.random.default_rng(1)
-    num_masked = round(MASKING_RATE * batch.num_tokens)
-    index = np.sort(rng.choice(batch.num_tokens, num_masked, replace=False))
-    masked_index = torch.from_numpy(index)
-    return PackedBatch(
-        **{**batch.__dict__, "masked_index": masked_index}
-        | {"masked_labels": batch.input_ids[masked_index]}
-    )
+class Worker:
+    """A side in a process of its own."""
 
-
-def padded_batches(batch: PackedBatch, num_groups: int) -> list[dict[str, torch.Tensor]]:
-    """The same sequences, masks and labels as transformers wants them, in groups by length."""
-    labels_T = torch.full_like(batch.input_ids, -100)
-    labels_T[batch.masked_index] = batch.masked_labels
-    groups = np.array_split(np.arange(batch.num_sequences), num_groups)
-    return [_padded(batch, labels_T, group.tolist()) for group in groups]
-
-
-def _padded(batch: PackedBatch, labels_T: torch.Tensor, rows: list[int]) -> dict[str, torch.Tensor]:
-    begins = batch.cu_seqlens.tolist()
-    length = max(batch.lengths[row] for row in rows)
-    fields = {
-        name: torch.full((len(rows), length), fill)
-        for name, fill in (
-            ("input_ids", 0),
-            ("token_type_ids", 0),
-            ("attention_mask", 0),
-            ("labels", -100),
+    def __init__(self, side: str, case: Case, precision: str) -> None:
+        tuned = {} if side == "as documented" else TRAIN_WORKER_VARIABLES
+        self.peak_bytes = 0
+        self._process = subprocess.Popen(
+            [sys.executable, HERE / "training_worker.py", side, case.name, precision, str(THREADS)],
+            env=os.environ | tuned,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
         )
-    }
-    for i, row in enumerate(rows):
-        span, width = slice(begins[row], begins[row + 1]), batch.lengths[row]
-        fields["input_ids"][i, :width] = batch.input_ids[span]
-        fields["token_type_ids"][i, :width] = batch.token_type_ids[span]
-        fields["attention_mask"][i, :width] = 1
-        fields["labels"][i, :width] = labels_T[span]
-    return {**fields, "next_sentence_label": batch.next_sentence_labels[rows]}
+
+    def wait(self) -> dict:
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{self._process.args} ended: {self._process.wait()}")
+        return json.loads(line)
+
+    def ask(self, line: str) -> dict:
+        assert self._process.stdin
+        self._process.stdin.write(f"{line}\n")
+        self._process.stdin.flush()
+        return self.wait()
+
+    def step(self) -> float:
+        found = self.ask("step")
+        self.peak_bytes = found["peak"]
+        return found["seconds"]
+
+    def close(self) -> None:
+        self._process.communicate()
 
 
-def their_model(config: BertConfig, ours: BertForPreTraining) -> torch.nn.Module:
-    theirs = transformers.BertForPreTraining(
-        transformers.BertConfig(**config.to_hf_dict(), attn_implementation="sdpa")
+@contextlib.contextmanager
+def workers(sides: Sequence[str], case: Case, precision: str) -> Iterator[dict[str, Worker]]:
+    found = {side: Worker(side, case, precision) for side in sides}
+    try:
+        for worker in found.values():
+            worker.wait()
+        yield found
+    finally:
+        for worker in found.values():
+            worker.close()
+
+
+def require_agreement(sides: Mapping[str, Worker]) -> str:
+    """Losses, gradients or results of all sides on one batch, in fp32 without dropout."""
+    with tempfile.TemporaryDirectory() as folder:
+        found = []
+        for number, worker in enumerate(sides.values()):
+            worker.ask(f"probe {folder}/{number}")
+            found.append(load_file(f"{folder}/{number}"))
+    mine, *others = found
+    worst = 0.0
+    for theirs in others:
+        # A key's bias shifts all scores of a query alike: its gradient is 0 but for rounding.
+        common = [name for name in mine.keys() & theirs.keys() if "key.bias" not in name]
+        assert common, "nothing to compare"
+        for name in common:
+            error = (mine[name] - theirs[name]).norm() / theirs[name].norm().clamp(min=1e-6)
+            worst = max(worst, error.item())
+            if error > 1e-4:
+                raise SystemExit(f"{name} differs by {error:.2g}")
+    return f"{len(mine)} tensors agree to {worst:.1g}"
+
+
+def compare(sides: Sequence[str], case: Case, precision: str) -> tuple[dict[str, Timing], dict]:
+    """Timings of all sides in turn, and what else is known of them."""
+    with workers(sides, case, precision) as found:
+        agreement = require_agreement(found)
+    # Fresh processes: comparing needs memory of its own.
+    with workers(sides, case, precision) as found:
+        for worker in found.values():
+            worker.step()
+        seconds: dict[str, list[float]] = {side: [] for side in sides}
+        for _ in range(case.rounds):
+            for side, worker in found.items():
+                seconds[side].append(worker.step())
+        peaks = {side: worker.peak_bytes for side, worker in found.items()}
+    timings = {side: Timing(tuple(values)) for side, values in seconds.items()}
+    return timings, {"agreement": agreement, "peaks": peaks}
+
+
+def ratio(timings: Mapping[str, Timing], other: str, ours: str) -> str:
+    pairs_of_rounds = zip(timings[other].seconds, timings[ours].seconds, strict=True)
+    return f"{statistics.median(theirs / mine for theirs, mine in pairs_of_rounds):.2f}x"
+
+
+def milliseconds(timing: Timing) -> str:
+    return f"{timing.median * 1000:,.0f} ms ±{timing.spread / 2:.0%}"
+
+
+def pretraining(cases: Sequence[Case], precision: str) -> None:
+    table = new_table(
+        f"pretraining step, {THREADS} threads, ours and tuned in {precision}",
+        "case", "as documented", "tuned", "raybert", "faster than documented", "than tuned",
+        "tokens/s", "share of GEMM peak", "memory of documented",
+    )  # fmt: skip
+    notes = []
+    for case in cases:
+        timings, facts = compare(("raybert", "as documented", "tuned"), case, precision)
+        ours, peaks = timings["raybert"], facts["peaks"]
+        batch = packed(pairs(case))
+        peak = measure_peak(CPU, precision)  # pyright: ignore[reportArgumentType]
+        share = batch_flops(case.config, batch) / ours.median / peak
+        table.add_row(
+            case.name,
+            *(milliseconds(timings[side]) for side in ("as documented", "tuned", "raybert")),
+            ratio(timings, "as documented", "raybert"),
+            ratio(timings, "tuned", "raybert"),
+            f"{batch.num_tokens / ours.median:,.0f}",
+            f"{share:.0%} of {peak / 1e9:,.0f} GFLOP/s",
+            f"{peaks['raybert'] / peaks['as documented']:.2f}",
+        )
+        notes.append(f"{case.name}: {facts['agreement']}")
+    CONSOLE.print(table)
+    print(*notes, sep="\n")
+
+
+def against_one(title: str, case: Case, ours: str, other: str, precision: str) -> None:
+    table = new_table(title, "case", other, ours, "ours is faster")
+    timings, facts = compare((ours, other), case, precision)
+    table.add_row(
+        case.name,
+        milliseconds(timings[other]),
+        milliseconds(timings[ours]),
+        ratio(timings, other, ours),
     )
-    missing, unexpected = theirs.load_state_dict(to_hf_tensors(ours), strict=False)
-    unexplained = [name for name in missing if "decoder" not in name and "position_ids" not in name]
-    if unexplained or unexpected:
-        raise SystemExit(f"weights don't fit: {unexplained} {unexpected}")
-    return theirs
+    CONSOLE.print(table)
+    print(f"{case.name}: {facts['agreement']}")
 
 
-def theirs_loss(model, batch: PackedBatch, groups) -> torch.Tensor:
-    """transformers gives means per call; weighting them by counts makes the batch's loss."""
-    losses = []
-    for fields in groups:
-        out = model(**{k: v for k, v in fields.items() if not k.endswith(("labels", "label"))})
-        labels = fields["labels"].view(-1)
-        mlm = torch.nn.functional.cross_entropy(
-            out.prediction_logits.view(labels.numel(), -1), labels, reduction="sum"
+def scaling(cases: Sequence[Case], precision: str) -> None:
+    table = new_table(
+        f"1 → 2 workers of one thread, {precision}",
+        "case", "1 worker", "2 workers", "2 workers are", "canonical over fast",
+    )  # fmt: skip
+    for case in cases:
+        one, two = (_scaled(case, precision, size) for size in (1, 2))
+        table.add_row(
+            case.name,
+            milliseconds(one["canonical"]),
+            milliseconds(two["canonical"]),
+            f"{2 * one['canonical'].median / two['canonical'].median:.2f}x as fast",
+            f"{two['canonical'].median / two['fast'].median - 1:+.1%}",
         )
-        nsp = torch.nn.functional.cross_entropy(
-            out.seq_relationship_logits, fields["next_sentence_label"], reduction="sum"
-        )
-        losses.append(mlm / batch.num_masked + nsp / batch.num_pairs)
-    return torch.stack(losses).sum()
+    CONSOLE.print(table)
 
 
-def require_agreement(ours, theirs, batch: PackedBatch, groups) -> None:
-    ours.eval(), theirs.eval()
-    mine = pretraining_sums(ours, batch).mean()
-    other = theirs_loss(theirs, batch, groups)
-    mine.backward(), other.backward()
-    mine_grad = ours.backbone.embeddings.word.weight.grad
-    other_grad = theirs.bert.embeddings.word_embeddings.weight.grad
-    torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(mine_grad, other_grad, rtol=1e-3, atol=1e-6)
-    ours.zero_grad(), theirs.zero_grad()
-    print("loss and gradients agree on the same batch")
+def _scaled(case: Case, precision: str, size: int) -> dict[str, Timing]:
+    environment = os.environ | TRAIN_WORKER_VARIABLES | {"GLOO_SOCKET_IFNAME": "lo"}
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, str(HERE / "scaling_worker.py"), case.name, precision]
+        command.append(str(case.rounds))
+        processes = [
+            subprocess.Popen(
+                [*command, str(rank), str(size), f"{folder}/rendezvous"],
+                env=environment,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for rank in range(size)
+        ]
+        outputs = [process.communicate()[0] for process in processes]
+    seconds: dict[str, list[float]] = json.loads(outputs[0])
+    return {reduction: Timing(tuple(values)) for reduction, values in seconds.items()}
 
 
-def their_step(model, batch: PackedBatch, groups) -> Callable[[], None]:
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
-    model.train()
-
-    def step() -> None:
-        optimizer.zero_grad()
-        theirs_loss(model, batch, groups).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-
-    return step
+def new_table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column, justify="left" if column == "case" else "right")
+    return table
 
 
 def main() -> None:
-    size = sys.argv[1] if len(sys.argv) > 1 else "mini"
-    count = int(sys.argv[2]) if len(sys.argv) > 2 else 32
-    max_length = int(sys.argv[3]) if len(sys.argv) > 3 else 128
-    config = BertConfig.named(size, vocab_size=VOCAB_SIZE)
-    batch = packed_batch(*sequences(count, max_length))
-    print(
-        f"{size}: {count} sequences of at most {max_length} tokens, {batch.num_tokens} tokens, "
-        f"fp32, {torch.get_num_threads()} threads"
-    )
-    model = BertForPreTraining(config)
-    theirs, grouped = their_model(config, model), their_model(config, model)
-    one, four = padded_batches(batch, 1), padded_batches(batch, NUM_GROUPS)
-    require_agreement(model, theirs, batch, one)
-    sides = {
-        "raybert": our_step(model, batch),
-        "transformers, as documented": their_step(theirs, batch, one),
-        "transformers, grouped by length": their_step(grouped, batch, four),
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="a tiny case, two rounds: a smoke run")
+    parser.add_argument("--only", default="", help="parts whose name has this in it")
+    parser.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto")
+    arguments = parser.parse_args()
+    torch.set_num_threads(THREADS)
+    choice = choose_precision(arguments.precision, CPU)
+    print(f"{choice.name}: {choice.reason}\nkernels: {kernels.describe(CPU)}")
+
+    def cases(given: Sequence[Case]) -> list[Case]:
+        return [SMOKE] if arguments.quick else list(given)
+
+    parts: dict[str, Callable[[], None]] = {
+        "pretraining": lambda: pretraining(cases(PRETRAINING), choice.name),
+        "finetuning": lambda: against_one(
+            "finetuning, an epoch", FINETUNING, "raybert finetuning", "Trainer", choice.name
+        ),
+        "embedding": lambda: against_one(
+            "bulk embedding", EMBEDDING, "raybert embedding", "padded loop", choice.name
+        ),
+        "scaling": lambda: scaling(cases(SCALING), choice.name),
     }
-    timings = interleave(sides, rounds=ROUNDS)
-    print_table(
-        f"pretraining step, {size}", timings, ours="raybert", amount=batch.num_tokens, unit="tok/s"
-    )
-
-
-def our_step(model: BertForPreTraining, batch: PackedBatch) -> Callable[[], None]:
-    settings = PretrainingSettings(batch_size=batch.num_sequences, learning_rate=1e-4)
-    engine = Engine(model, PretrainingObjective(), settings, num_micro_shards=1)
-    steps = itertools.count()
-    return lambda: engine.step(next(steps), [batch])
+    if arguments.quick:
+        parts = {name: parts[name] for name in ("pretraining", "scaling")}
+    for name, part in parts.items():
+        if arguments.only in name:
+            print()
+            part()
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bert import kernels
+from bert import kernels, products
 from bert.batch import PackedBatch
 from bert.bert import BertForPreTraining
 from bert.config import BertConfig
@@ -96,6 +96,24 @@ def test_bf16_is_as_near_to_float32_as_torchs_bf16(
     for name, wanted in exact_grads.items():
         allowed = 1.5 * (their_grads[name] - wanted).norm() + 1e-2 * wanted.norm()
         assert (our_grads[name] - wanted).norm() < allowed, name
+
+
+@pytest.mark.parametrize("onednn", [False, True])
+def test_products_are_torchs_from_either_library(
+    onednn: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(products, "onednn_is_faster", lambda: onednn)
+    left, right, bias = torch.randn(17, 33), torch.randn(33, 8), torch.randn(8)
+    torch.testing.assert_close(products.multiply(left, right), left @ right)
+    torch.testing.assert_close(products.multiply(right.t(), left.t()), right.t() @ left.t())
+    torch.testing.assert_close(
+        products.linear(left, right.t().contiguous(), bias), left @ right + bias
+    )
+    net = model("wide")
+    _, expected = step("torch", net, KEY)
+    _, grads = step("native", net, KEY)
+    for name, wanted in expected.items():
+        torch.testing.assert_close(grads[name], wanted, rtol=1e-4, atol=2e-6, msg=name)
 
 
 @pytest.mark.parametrize("low", [False, True])

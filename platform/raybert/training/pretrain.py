@@ -23,6 +23,7 @@ from bert import kernels
 from bert.batch import PackedBatch
 from bert.bert import BertForPreTraining
 from bert.hf import from_hf_tensors
+from bert.memory import keep_freed_memory
 from raybert.errors import UserError
 from raybert.samples import PretrainingSamples
 from raybert.settings import Settings
@@ -90,7 +91,7 @@ class Trainer:
         self._samples = samples
         self._tracker = tracker
         self._device = device or choose_device()
-        _choose_kernels(settings.pretraining.kernels, self._device)
+        _prepare_process(settings.pretraining.kernels, self._device)
         self._run = Location.parse(run)
         self._lease = Lease(self._run) if permit is None and self.group.rank == 0 else None
         self.settings = self._settle(settings)
@@ -231,7 +232,10 @@ class Trainer:
         return place
 
 
-def _choose_kernels(choice: kernels.Choice, device: torch.device) -> None:
+def _prepare_process(choice: kernels.Choice, device: torch.device) -> None:
+    """Chooses kernels; keeps the memory of a step for the next one, in any process."""
+    if device.type == "cpu":
+        keep_freed_memory()
     try:
         kernels.choose(choice)
     except ValueError as error:
