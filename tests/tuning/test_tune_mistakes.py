@@ -10,11 +10,14 @@ from finetuning.cases import sentences, settings, write_csv, write_model
 
 from raybert.errors import UserError
 from raybert.settings import Settings, TuningSettings
+from raybert.settings.layers import read_yaml
+from raybert.settings.loading import load
 from raybert.storage import Location
 from raybert.tuning.disk import needed_bytes, refuse_without_space
 from raybert.tuning.driver import prepare
 from raybert.tuning.ledger import Ledger
 from raybert.tuning.placement import Placement, WorkerRequest
+from raybert.tuning.space import draw, with_values
 from raybert.tuning.sweep_folder import record
 
 SPACE = {"finetuning.learning_rate": {"uniform": (1e-5, 1e-3)}}
@@ -128,3 +131,10 @@ def test_the_job_ends_with_2_and_one_message(case, tmp_path):
         "mean finetuning.learning_rate?\n"
     )
     assert not (tmp_path / "run").exists()
+
+
+def test_the_example_is_a_space_that_can_be_searched():
+    file = Path(__file__).parents[2] / "jobs" / "configs" / "search.yaml"
+    tree = load(read_yaml(str(file)), ("model", "data", "finetuning", "tuning", "cluster"))
+    values = draw(tree.tuning.space, 0, 0)
+    assert with_values(tree, values).finetuning.learning_rate < 1e-3
