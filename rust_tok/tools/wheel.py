@@ -14,7 +14,9 @@ none of ours.
 import base64
 import csv
 import hashlib
+import importlib.util
 import io
+import os
 import shutil
 import subprocess
 import sys
@@ -31,12 +33,15 @@ ROOT = Path(__file__).parents[2]
 
 
 def build(package: str, folder: Path) -> Path:
-    """A package's wheel as maturin makes it."""
-    subprocess.run(
-        [str(Path(sys.executable).parent / "maturin"), "build", "--release", "--out", str(folder)],
-        cwd=ROOT / package,
-        check=True,
-    )
+    """A package's wheel as maturin makes it; with zig as the linker for glibc 2.17 and newer,
+    without it for the glibc of this machine, which its name tells.
+    """
+    tools = Path(sys.executable).parent
+    command = [str(tools / "maturin"), "build", "--release", "--out", str(folder)]
+    if sys.platform == "linux" and importlib.util.find_spec("ziglang"):
+        command += ["--zig", "--compatibility", "manylinux2014"]
+    path = f"{tools}{os.pathsep}{os.environ.get('PATH', '')}"
+    subprocess.run(command, cwd=ROOT / package, check=True, env=os.environ | {"PATH": path})
     (wheel,) = folder.glob(f"{package}-*.whl")
     return wheel
 
