@@ -10,6 +10,7 @@ per task, is not counted on either side; loading the model is on both.
 from __future__ import annotations
 
 import csv
+import math
 import random
 import time
 from collections.abc import Sequence
@@ -175,7 +176,7 @@ class Theirs:
                 per_device_train_batch_size=recipe.batch_size,
                 per_device_eval_batch_size=64,
                 learning_rate=recipe.learning_rate,
-                warmup_steps=round(recipe.warmup_share * steps),
+                warmup_steps=math.ceil(recipe.warmup_share * steps),
                 weight_decay=recipe.weight_decay,
                 adam_epsilon=1e-6,
                 max_grad_norm=1.0,
