@@ -13,7 +13,6 @@ use crate::file::{ByteLevelSection, DecoderSection, PostProcessorSection};
 use crate::model::bpe::MergeScratch;
 use crate::model::{Bpe, WordPiece};
 use crate::normalize::Normalizer;
-use crate::pretokenize::byte_level;
 use crate::template::{self, Part, Template};
 use crate::vocab::{Id, Vocab};
 use crate::word_cache::{WordCache, WordCaches};
@@ -343,10 +342,7 @@ impl Tokenizer {
                     text
                 };
                 if section.use_regex {
-                    byte_level::split(text, |piece| {
-                        let piece = piece.as_bytes();
-                        cache.append(piece, ids, |ids| model.encode_piece(piece, merge, ids));
-                    });
+                    model.encode_text(text, cache, merge, ids);
                 } else {
                     let piece = text.as_bytes();
                     cache.append(piece, ids, |ids| model.encode_piece(piece, merge, ids));

@@ -1,15 +1,17 @@
-//! Words that were met before, and their ids: a table that never grows.
+//! Words that were met before, and their ids: a table that grows up to a limit.
 //!
 //! One probe answers for nearly every word: a line of 64 bytes holds two words of up to
 //! [`SHORT`] bytes with their ids, so that nothing else is read and nothing is followed. Longer
 //! words, and those of many ids, lie in a second table of wider entries; what does not fit there
-//! either is encoded each time. A new word takes the second place of its line, and only at every
-//! eighth time the first: a stream of words that never come again can't drive out the frequent
-//! ones, and a change of language still gets through.
+//! either is encoded each time. A line and its neighbour are a pair, and what finds its own line full
+//! stands in the other one, which only a probe that failed looks at. Where both are full, a new word
+//! takes the second place of its line, and only at every eighth time the first: a stream of words that
+//! never come again can't drive out the frequent ones, and a change of language still gets through.
+//! While the table is smaller than its limit, it doubles when too many words had to go.
 //!
 //! What a table holds is what its model said for the same bytes, so that no result depends on
-//! the table's state. [`WordCache::NUM_BYTES`] is its size, whatever passes through it; each
-//! thread has one of its own, a copy of the one that the model filled with its vocabulary.
+//! the table's state. [`WordCache::MAX_BYTES`] is its largest size, whatever passes through it;
+//! each thread has one of its own, a copy of the one that the model filled with its vocabulary.
 
 use std::marker::PhantomData;
 use std::sync::OnceLock;
@@ -24,8 +26,8 @@ pub const LONG: usize = 62;
 /// Most ids of a word in the second table.
 const LONG_IDS: usize = 16;
 
-/// Lines of the first table, as a power of two.
-const LINE_BITS: u32 = 17;
+/// Lines of the first table at the beginning and at most, as powers of two.
+const LINE_BITS: [u32; 2] = [16, 19];
 /// Entries of the second table, as a power of two.
 const LONG_BITS: u32 = 13;
 
@@ -69,6 +71,14 @@ impl Key {
         })
     }
 
+    /// The word whose first 15 bytes these are, with zeros for what is behind it; no word for one
+    /// that is longer.
+    #[inline(always)]
+    pub(crate) fn of(low: u64, high: u64, len: usize) -> Self {
+        let key = u128::from(low) | u128::from(high | (len as u64) << 56) << 64;
+        Self(if len <= SHORT { key } else { 0 })
+    }
+
     /// Length of the word.
     #[inline]
     pub fn len(self) -> usize {
@@ -88,8 +98,9 @@ impl Key {
     }
 }
 
-/// Value of a word whose ids don't fit beside it: they may be in the second table.
-const ELSEWHERE: u128 = u128::MAX;
+/// A line of a table.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Place(u32);
 
 /// Two words and their ids, packed.
 #[derive(Clone, Copy, Debug, Default)]
@@ -112,9 +123,12 @@ struct LongEntry {
 /// A table from words to ids. See the module.
 #[derive(Clone, Debug)]
 pub struct WordCache<I> {
+    /// The highest bits of a key's hash tell its line.
     lines: Box<[Line]>,
+    line_bits: u32,
     long: Box<[LongEntry]>,
-    num_learnt: u32,
+    /// Words that had to go since the table has its size.
+    num_lost: usize,
     ids: PhantomData<I>,
 }
 
@@ -127,18 +141,19 @@ impl<I: Id> Default for WordCache<I> {
             ids: [0; LONG_IDS],
         };
         Self {
-            lines: vec![Line::default(); 1 << LINE_BITS].into(),
+            lines: vec![Line::default(); 1 << LINE_BITS[0]].into(),
+            line_bits: LINE_BITS[0],
             long: vec![empty; 1 << LONG_BITS].into(),
-            num_learnt: 0,
+            num_lost: 0,
             ids: PhantomData,
         }
     }
 }
 
 impl<I: Id> WordCache<I> {
-    /// Memory of a table.
-    pub const NUM_BYTES: usize =
-        (size_of::<Line>() << LINE_BITS) + (size_of::<LongEntry>() << LONG_BITS);
+    /// Most memory of a table.
+    pub const MAX_BYTES: usize =
+        (size_of::<Line>() << LINE_BITS[1]) + (size_of::<LongEntry>() << LONG_BITS);
 
     /// Appends the ids of a word; asks `encode` to append those of one that isn't there.
     #[inline]
@@ -158,68 +173,151 @@ impl<I: Id> WordCache<I> {
         ids: &mut Vec<I>,
         encode: impl FnOnce(&mut Vec<I>),
     ) {
-        match self.short(key) {
-            Some(ELSEWHERE) => self.append_long(word, ids, encode),
-            Some(value) => push_packed(value, ids),
-            None => self.learn(key, word, ids, encode),
+        if !self.push(key, self.place(key), ids) {
+            self.learn(key, word, ids, encode);
         }
+    }
+
+    /// Where a key stands, until a word is learnt.
+    #[inline(always)]
+    pub(crate) fn place(&self, key: Key) -> Place {
+        Place((key.hash() >> (64 - self.line_bits)) as u32)
     }
 
     /// Has the processor fetch what [`append_short`](Self::append_short) will look at: some
     /// words ahead, no time is lost by waiting for memory.
     #[inline]
     pub fn prefetch(&self, key: Key) {
-        let line: *const Line = &raw const self.lines[Self::place(key)];
+        self.prefetch_line(self.place(key));
+    }
+
+    /// [`prefetch`](Self::prefetch) for a line that is at hand.
+    #[inline(always)]
+    pub(crate) fn prefetch_line(&self, place: Place) {
         #[cfg(all(target_arch = "x86_64", not(miri)))]
-        // SAFETY: SSE belongs to every x86-64, and a prefetch reads nothing into the program.
-        unsafe {
+        {
             use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            _mm_prefetch::<_MM_HINT_T0>(line.cast());
+            let line = &raw const self.lines[place.0 as usize];
+            // SAFETY: a prefetch reads nothing that a program could see.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) };
         }
         #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-        let _ = line;
+        let _ = place;
     }
 
-    #[inline]
-    fn place(key: Key) -> usize {
-        (key.hash() >> (64 - LINE_BITS)) as usize
-    }
-
-    #[inline]
-    fn short(&self, key: Key) -> Option<u128> {
-        let line = &self.lines[Self::place(key)];
+    /// Appends the ids of a word, if they are in the line.
+    #[inline(always)]
+    pub(crate) fn push(&self, key: Key, place: Place, ids: &mut Vec<I>) -> bool {
+        let line = &self.lines[place.0 as usize];
         let first = line.keys[0] == key;
-        let value = line.values[usize::from(!first)];
-        (first | (line.keys[1] == key)).then_some(value)
+        let value = if first {
+            line.values[0]
+        } else {
+            line.values[1]
+        };
+        let known =
+            (first | (line.keys[1] == key)) & (key != Key::default()) & (value != ELSEWHERE);
+        if known {
+            push_packed(value, ids);
+        }
+        known
     }
 
+    /// Appends the ids of a word that its line doesn't tell, and keeps them. The key of a word that
+    /// is longer than [`SHORT`] is the default.
     #[cold]
     #[inline(never)]
-    fn learn(&mut self, key: Key, word: &[u8], ids: &mut Vec<I>, encode: impl FnOnce(&mut Vec<I>)) {
+    pub(crate) fn learn(
+        &mut self,
+        key: Key,
+        word: &[u8],
+        ids: &mut Vec<I>,
+        encode: impl FnOnce(&mut Vec<I>),
+    ) {
+        match self.find(key) {
+            None if key != Key::default() => {}
+            None | Some(ELSEWHERE) => return self.append_long(word, ids, encode),
+            Some(value) => return push_packed(value, ids),
+        }
         let start = ids.len();
         encode(ids);
         let new = &ids[start..];
-        let value = pack(new).unwrap_or_else(|| {
-            let mut bytes = [0; LONG];
-            bytes[..word.len()].copy_from_slice(word);
-            self.keep_long(bytes, word.len(), new);
-            ELSEWHERE
-        });
-        self.num_learnt = self.num_learnt.wrapping_add(1);
-        let line = &mut self.lines[Self::place(key)];
-        let first = line.keys[0] == Key::default() || self.num_learnt.is_multiple_of(8);
-        let place = usize::from(!first);
+        let value = pack(new).unwrap_or(ELSEWHERE);
+        if value == ELSEWHERE {
+            self.keep_long(word, new);
+        }
+        self.keep(key, value);
+    }
+
+    fn keep(&mut self, key: Key, value: u128) {
+        if self.store(key, value) {
+            return;
+        }
+        if self.num_lost > self.lines.len() / 16 && self.line_bits < LINE_BITS[1] {
+            self.grow();
+            self.store(key, value);
+            return;
+        }
+        self.num_lost += 1;
+        let Place(place) = self.place(key);
+        let line = &mut self.lines[place as usize];
+        let place = usize::from(!self.num_lost.is_multiple_of(8));
         (line.keys[place], line.values[place]) = (key, value);
     }
 
-    #[inline(never)]
+    /// The lines where a key may stand: its own one, and when that is full the other of the pair.
+    fn lines_of(&self, key: Key) -> impl Iterator<Item = usize> + use<I> {
+        let Place(place) = self.place(key);
+        let own = place as usize;
+        let full = self.lines[own].keys[1] != Key::default();
+        [Some(own), full.then_some(own ^ 1)].into_iter().flatten()
+    }
+
+    /// The value of a key.
+    fn find(&self, key: Key) -> Option<u128> {
+        if key == Key::default() {
+            return None;
+        }
+        self.lines_of(key).find_map(|place| {
+            let line = &self.lines[place];
+            let slot = line.keys.iter().position(|&other| other == key)?;
+            Some(line.values[slot])
+        })
+    }
+
+    /// Stores a key that isn't there, where there is room.
+    fn store(&mut self, key: Key, value: u128) -> bool {
+        self.lines_of(key).any(|place| {
+            let line = &mut self.lines[place];
+            let free = line.keys.iter().position(|&other| other == Key::default());
+            if let Some(slot) = free {
+                (line.keys[slot], line.values[slot]) = (key, value);
+            }
+            free.is_some()
+        })
+    }
+
+    /// Doubles the lines. One more bit of the hash tells which of two a word goes to.
+    fn grow(&mut self) {
+        self.line_bits += 1;
+        self.num_lost = 0;
+        let old = std::mem::take(&mut self.lines);
+        self.lines = vec![Line::default(); 2 * old.len()].into();
+        for line in old {
+            for (key, value) in line.keys.into_iter().zip(line.values) {
+                if key != Key::default() {
+                    self.store(key, value);
+                }
+            }
+        }
+    }
+
     fn append_long(&mut self, word: &[u8], ids: &mut Vec<I>, encode: impl FnOnce(&mut Vec<I>)) {
         if word.len() > LONG {
             return encode(ids);
         }
-        let mut bytes = [0; LONG];
-        bytes[..word.len()].copy_from_slice(word);
-        let entry = &self.long[place_long(&bytes, word.len())];
+        let (bytes, place) = long_place(word);
+        let entry = &self.long[place];
         if usize::from(entry.len) == word.len() && entry.word == bytes {
             let known = &entry.ids[..usize::from(entry.num_ids)];
             ids.extend(known.iter().map(|&id| I::new(id)));
@@ -227,29 +325,36 @@ impl<I: Id> WordCache<I> {
         }
         let start = ids.len();
         encode(ids);
-        self.keep_long(bytes, word.len(), &ids[start..]);
+        self.keep_long(word, &ids[start..]);
     }
 
-    fn keep_long(&mut self, word: [u8; LONG], len: usize, ids: &[I]) {
-        if ids.len() > LONG_IDS {
-            return;
-        }
-        let entry = &mut self.long[place_long(&word, len)];
-        (entry.word, entry.len) = (word, len as u8);
-        entry.num_ids = ids.len() as u8;
-        for (stored, id) in entry.ids.iter_mut().zip(ids) {
-            *stored = id.get();
+    fn keep_long(&mut self, word: &[u8], new: &[I]) {
+        if word.len() <= LONG && new.len() <= LONG_IDS {
+            let (bytes, place) = long_place(word);
+            let entry = &mut self.long[place];
+            (entry.word, entry.len) = (bytes, word.len() as u8);
+            entry.num_ids = new.len() as u8;
+            for (stored, id) in entry.ids.iter_mut().zip(new) {
+                *stored = id.get();
+            }
         }
     }
 }
 
-fn place_long(word: &[u8; LONG], len: usize) -> usize {
-    let hash = word[..len].chunks(8).fold(len as u64, |hash, chunk| {
+/// The word as the second table keeps it, at most [`LONG`] bytes, and its place there.
+fn long_place(word: &[u8]) -> ([u8; LONG], usize) {
+    let mut bytes = [0; LONG];
+    bytes[..word.len()].copy_from_slice(word);
+    let hash = hash_long(&bytes, word.len());
+    (bytes, (hash >> (64 - LONG_BITS)) as usize)
+}
+
+fn hash_long(word: &[u8; LONG], len: usize) -> u64 {
+    word.chunks(8).fold(len as u64, |hash, chunk| {
         let mut bytes = [0; 8];
         bytes[..chunk.len()].copy_from_slice(chunk);
         fold(hash ^ u64::from_le_bytes(bytes), 0x9E37_79B9_7F4A_7C15)
-    });
-    (hash >> (64 - LONG_BITS)) as usize
+    })
 }
 
 /// A table for each width of ids, made when it is first asked for.
@@ -270,6 +375,9 @@ fn pack<I: Id>(ids: &[I]) -> Option<u128> {
     let packed = lanes.fold(0, |packed, id| packed << bits | u128::from(id.get()));
     Some(packed | (ids.len() as u128) << 120)
 }
+
+/// Value of a word whose ids don't fit beside it: they may be in the second table.
+const ELSEWHERE: u128 = u128::MAX;
 
 /// Appends what [`pack`] made: all lanes in one store, then the length without the excess.
 #[inline]

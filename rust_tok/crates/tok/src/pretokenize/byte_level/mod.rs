@@ -2,62 +2,43 @@
 //! `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`,
 //! and the characters that stand for bytes in vocabularies of byte-level BPE.
 
-use crate::unicode::{self, flag};
+mod classes;
+mod scan;
+mod simd;
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Class {
-    Letter,
-    Number,
-    Space,
-    Other,
-}
-
-#[inline]
-fn class(c: char) -> Class {
-    let found = unicode::record(c);
-    if found.is(flag::LETTER) {
-        Class::Letter
-    } else if found.is(flag::NUMBER) {
-        Class::Number
-    } else if found.is(flag::SPLIT_SPACE) {
-        Class::Space
-    } else {
-        Class::Other
-    }
-}
+pub(crate) use scan::Scanner;
+pub(crate) use simd::{BLOCK, Kernel, Level, Simd};
 
 /// Calls `piece` with each piece of the text, in order; together they are the text.
-pub fn split<'t>(text: &'t str, mut piece: impl FnMut(&'t str)) {
-    let mut rest = text;
-    while !rest.is_empty() {
-        let (head, tail) = rest.split_at(first_piece(rest));
-        piece(head);
-        rest = tail;
-    }
+pub fn split<'t>(text: &'t str, piece: impl FnMut(&'t str)) {
+    Level::detect().run(Split { text, piece });
 }
 
-/// Length in bytes of the first piece of a text that is not empty.
-fn first_piece(text: &str) -> usize {
-    if let Some(len) = contraction(text.as_bytes()) {
-        return len;
-    }
-    let mut chars = text.chars();
-    let Some(first) = chars.next() else { return 0 };
-    // A blank joins the run behind it; any other white space doesn't.
-    let (lead, run_class) = match (first, chars.next().map(class)) {
-        (' ', Some(next)) if next != Class::Space => (1, next),
-        _ => (0, class(first)),
-    };
-    let run = &text[lead..];
-    let end = run.find(|c| class(c) != run_class);
-    match (run_class, end) {
-        (_, None) => text.len(),
-        // `\s+(?!\S)`: before a word, white space leaves its last character to it.
-        (Class::Space, Some(end)) => {
-            let last = run[..end].chars().next_back().map_or(0, char::len_utf8);
-            if end > last { end - last } else { end }
+struct Split<'t, F> {
+    text: &'t str,
+    piece: F,
+}
+
+impl<'t, F: FnMut(&'t str)> Kernel for Split<'t, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, simd: S) {
+        let mut scanner = Scanner::new(self.text, simd);
+        let mut done = 0;
+        while let Some((base, mut starts)) = scanner.next() {
+            while starts != 0 {
+                let start = base + starts.trailing_zeros() as usize;
+                starts &= starts - 1;
+                if start > 0 {
+                    (self.piece)(&self.text[done..start]);
+                }
+                done = start;
+            }
         }
-        (_, Some(end)) => lead + end,
+        if done < self.text.len() {
+            (self.piece)(&self.text[done..]);
+        }
     }
 }
 
@@ -107,3 +88,6 @@ pub fn char_to_byte(c: char) -> Option<u8> {
     };
     CHAR_TO_BYTE.get(c as usize).copied().flatten()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,150 @@
+//! A text to ids: pieces, their keys, their ids, a chunk of each after the other.
+//!
+//! The scanner gives the starts of some hundred pieces. For each of them a key and its line of the
+//! [`WordCache`] are computed, and the line is asked for from memory. Then the ids are stored, by
+//! when the lines have come. So the three loops have no branch that a piece decides, but for the
+//! rare one that the cache doesn't know, and no wait.
+
+use super::{Bpe, MergeScratch};
+use crate::pretokenize::byte_level::{self, BLOCK, Kernel, Level, Scanner, Simd};
+use crate::vocab::Id;
+use crate::word_cache::{Key, Place, SHORT, WordCache};
+
+/// Pieces of a chunk, at least; one more block of the text is always taken whole.
+const CHUNK: usize = 192;
+
+/// Reused memory of a chunk.
+#[derive(Debug)]
+pub(super) struct Chunk {
+    starts: [u32; CHUNK + BLOCK + 1],
+    keys: [Key; CHUNK + BLOCK],
+    places: [Place; CHUNK + BLOCK],
+}
+
+impl Default for Chunk {
+    fn default() -> Self {
+        Self {
+            starts: [0; CHUNK + BLOCK + 1],
+            keys: [Key::default(); CHUNK + BLOCK],
+            places: [Place::default(); CHUNK + BLOCK],
+        }
+    }
+}
+
+/// Longest text whose places 32 bits hold.
+const MOST: usize = 1 << 31;
+
+impl Bpe {
+    /// Appends the ids of a text that is to be split.
+    pub(crate) fn encode_text<I: Id>(
+        &self,
+        text: &str,
+        cache: &mut WordCache<I>,
+        scratch: &mut MergeScratch,
+        ids: &mut Vec<I>,
+    ) {
+        if text.len() > MOST {
+            return byte_level::split(text, |piece| {
+                let piece = piece.as_bytes();
+                cache.append(piece, ids, |ids| self.encode_piece(piece, scratch, ids));
+            });
+        }
+        Level::detect().run(Encode {
+            model: self,
+            text,
+            cache,
+            scratch,
+            ids,
+        });
+    }
+}
+
+struct Encode<'a, I> {
+    model: &'a Bpe,
+    text: &'a str,
+    cache: &'a mut WordCache<I>,
+    scratch: &'a mut MergeScratch,
+    ids: &'a mut Vec<I>,
+}
+
+impl<I: Id> Kernel for Encode<'_, I> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self {
+            model,
+            text,
+            cache,
+            scratch,
+            ids,
+        } = self;
+        let MergeScratch {
+            piece: scratch,
+            chunk,
+        } = scratch;
+        let mut scanner = Scanner::new(text, simd);
+        let bytes = text.as_bytes();
+        let Chunk {
+            starts,
+            keys,
+            places,
+        } = &mut **chunk;
+        // The first of `starts` is that of a piece whose end isn't known yet.
+        let mut origin = 0;
+        let mut known = 0;
+        loop {
+            let mut more = true;
+            while known <= CHUNK {
+                let Some((base, bits)) = scanner.next() else {
+                    more = false;
+                    break;
+                };
+                known += push_places((base - origin) as u32, bits, &mut starts[known..]);
+            }
+            if !more {
+                starts[known] = (bytes.len() - origin) as u32;
+                known += 1;
+            }
+            let num = known - 1;
+            let rest = &bytes[origin..];
+            for ((two, key), place) in starts[..known]
+                .windows(2)
+                .zip(&mut keys[..num])
+                .zip(&mut places[..num])
+            {
+                let (start, len) = (two[0] as usize, (two[1] - two[0]) as usize);
+                let (low, high) = simd.load(rest, start, len.min(SHORT));
+                *key = Key::of(low, high, len);
+                *place = cache.place(*key);
+                cache.prefetch_line(*place);
+            }
+            let pieces = starts[..known].windows(2).zip(&keys[..num]);
+            for ((two, &key), &place) in pieces.zip(&places[..num]) {
+                if !cache.push(key, place, ids) {
+                    let piece = &rest[two[0] as usize..two[1] as usize];
+                    cache.learn(key, piece, ids, |ids| {
+                        model.append_piece(piece, scratch, ids);
+                    });
+                }
+            }
+            if !more {
+                break;
+            }
+            origin += starts[num] as usize;
+            starts[0] = 0;
+            known = 1;
+        }
+    }
+}
+
+/// Stores the places of the bits, and returns their number.
+#[inline(always)]
+fn push_places(base: u32, mut bits: u64, places: &mut [u32]) -> usize {
+    let num = bits.count_ones() as usize;
+    for place in &mut places[..num] {
+        *place = base + bits.trailing_zeros();
+        bits &= bits.wrapping_sub(1);
+    }
+    num
+}

@@ -1,0 +1,175 @@
+//! Linear encoding: the longest token first, and back where it can't stand.
+//!
+//! The idea is that of GitHub's `bpe` crate (rust-gems). Call two tokens *compatible* when the merges
+//! leave them apart: encoding the bytes of both gives the two. A row of tokens is what the merges
+//! give exactly when each neighbours are compatible, because merges look at neighbours only. So the
+//! encoding of a piece can be searched from its start: take the longest token that is compatible
+//! with the one before; where there is none, the one before was wrong, and its next shorter prefix is
+//! tried. The encoding of a prefix of the piece is unique, hence a place that was given up once is
+//! never right, and each is given up once: linear time, and in practice hardly ever a step back.
+//!
+//! Compatibility is found by undoing the merges of both tokens from the last one on, and asking at
+//! each step whether the two symbols at the border would have merged before what was undone.
+//!
+//! # When it holds
+//!
+//! A token that its own bytes don't encode to never comes out of merging (as part of a longer one it
+//! can't arise either), so such tokens are left out. For the others, the merges inside a token are
+//! those of encoding it alone, whatever stands around it, and undoing needs them to have happened in
+//! the order of their ranks. That is so when each merge has a higher rank than those that made its
+//! sides. Trained merges are like that; [`Greedy::new`] checks it, and gives up the method for
+//! tables that aren't.
+
+use super::Merges;
+use super::merge::Queue;
+use super::trie::Trie;
+use crate::vocab::Id;
+
+/// How a token came about.
+#[derive(Clone, Copy, Debug, Default)]
+struct Made {
+    left: u32,
+    right: u32,
+    /// Rank of its last merge and 1; 0 for a byte.
+    number: u32,
+    /// Length in bytes; 0 for what merging never gives.
+    len: u32,
+}
+
+/// Tables for the linear way.
+#[derive(Debug)]
+pub(super) struct Greedy {
+    trie: Trie,
+    /// By id.
+    made: Box<[Made]>,
+    /// By id, the longest token that is a proper prefix, or [`NONE`].
+    prefixes: Box<[u32]>,
+}
+
+const NONE: u32 = u32::MAX;
+
+/// Reused memory.
+#[derive(Debug, Default)]
+pub(super) struct Path {
+    tokens: Vec<u32>,
+    /// A bit for each place that no encoding reaches.
+    dead: Vec<u64>,
+}
+
+impl Greedy {
+    /// `texts` are the bytes of tokens and their ids. `None` when the merges don't allow it.
+    pub(super) fn new(
+        merges: &Merges,
+        bytes: &[u32; 256],
+        texts: &[(Vec<u8>, u32)],
+    ) -> Option<Self> {
+        let num_ids = texts.iter().map(|(_, id)| *id as usize + 1).max()?;
+        let mut made = vec![Made::default(); num_ids];
+        let mut lasting = Vec::with_capacity(texts.len());
+        let (mut queue, mut ids) = (Queue::default(), Vec::new());
+        let mut merged: Vec<u32> = Vec::new();
+        for (text, id) in texts {
+            ids.clear();
+            merged.clear();
+            ids.extend(text.iter().map(|&byte| bytes[usize::from(byte)]));
+            let last = queue.merge(merges, &ids, &mut merged);
+            if merged != [*id] {
+                continue;
+            }
+            let (left, right) = last.map_or((0, 0), |rank| merges.list[rank as usize]);
+            made[*id as usize] = Made {
+                left,
+                right,
+                number: last.map_or(0, |rank| rank + 1),
+                len: u32::try_from(text.len()).ok()?,
+            };
+            lasting.push((text.as_slice(), *id));
+        }
+        let made_of = |id: u32| made.get(id as usize).copied().unwrap_or_default();
+        for (&(left, right), number) in merges.list.iter().zip(1..) {
+            let (left, right) = (made_of(left), made_of(right));
+            if left.len > 0 && right.len > 0 && number <= left.number.max(right.number) {
+                return None;
+            }
+        }
+        lasting.sort_unstable();
+        let trie = Trie::new(&lasting);
+        let mut prefixes = vec![NONE; num_ids];
+        for (text, id) in &lasting {
+            if let Some((prefix, _)) = trie.longest(&text[..text.len() - 1]) {
+                prefixes[*id as usize] = prefix;
+            }
+        }
+        Some(Self {
+            trie,
+            made: made.into(),
+            prefixes: prefixes.into(),
+        })
+    }
+
+    /// True when the merges leave the two tokens apart.
+    #[inline]
+    fn compatible(&self, merges: &Merges, mut left: u32, mut right: u32) -> bool {
+        let mut limit = u32::MAX;
+        loop {
+            if merges.pairs.rank(left, right) < limit {
+                return false;
+            }
+            let (a, b) = (self.made[left as usize], self.made[right as usize]);
+            if a.number > b.number {
+                // The same pair at the border would have come after the one inside of `left`.
+                limit = a.number - 1;
+                left = a.right;
+            } else if b.number > 0 {
+                // And before the one inside of `right`.
+                limit = b.number;
+                right = b.left;
+            } else {
+                return true;
+            }
+        }
+    }
+
+    /// Appends the ids of a piece; false, and nothing appended, when a byte has no token.
+    pub(super) fn encode<I: Id>(
+        &self,
+        merges: &Merges,
+        piece: &[u8],
+        path: &mut Path,
+        out: &mut Vec<I>,
+    ) -> bool {
+        let Path { tokens, dead } = path;
+        tokens.clear();
+        dead.clear();
+        dead.resize(piece.len() / 64 + 1, 0);
+        let mut place = 0;
+        let mut next = self.trie.longest(piece).map(|(token, _)| token);
+        while place < piece.len() {
+            let before = tokens.last().copied();
+            let fits = |token: u32| {
+                let end = place + self.made[token as usize].len as usize;
+                dead[end / 64] >> (end % 64) & 1 == 0
+                    && before.is_none_or(|before| self.compatible(merges, before, token))
+            };
+            while let Some(token) = next.filter(|&token| !fits(token)) {
+                next = Some(self.prefixes[token as usize]).filter(|&prefix| prefix != NONE);
+            }
+            match (next, before) {
+                (Some(token), _) => {
+                    tokens.push(token);
+                    place += self.made[token as usize].len as usize;
+                    next = self.trie.longest(&piece[place..]).map(|(token, _)| token);
+                }
+                (None, Some(before)) => {
+                    dead[place / 64] |= 1 << (place % 64);
+                    tokens.pop();
+                    place -= self.made[before as usize].len as usize;
+                    next = Some(self.prefixes[before as usize]).filter(|&prefix| prefix != NONE);
+                }
+                (None, None) => return false,
+            }
+        }
+        out.extend(tokens.iter().map(|&token| I::new(token)));
+        true
+    }
+}

@@ -1,0 +1,102 @@
+//! The four classes of the byte-level split, for every code point, as bit maps.
+
+use std::sync::LazyLock;
+
+use crate::unicode::{self, flag};
+
+/// What a character is to the split.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// `\p{L}`
+    Letter,
+    /// `\p{N}`
+    Number,
+    /// `\s`
+    Space,
+    /// All else.
+    Other,
+}
+
+/// 64 code points: bit n is the code point n of the block.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+struct Block {
+    letters: u64,
+    numbers: u64,
+    spaces: u64,
+}
+
+const BLOCK_BITS: u32 = 6;
+const NUM_BLOCKS: usize = 0x11_0000 >> BLOCK_BITS;
+
+/// Classes of all code points: 24 bytes per distinct block of 64, and 2 bytes per block to find it.
+pub(crate) struct Classes {
+    index: Box<[u16; NUM_BLOCKS]>,
+    blocks: Vec<Block>,
+}
+
+impl Classes {
+    /// Made from the tables of [`unicode`] at first use.
+    pub(crate) fn get() -> &'static Self {
+        static CLASSES: LazyLock<Classes> = LazyLock::new(Classes::new);
+        &CLASSES
+    }
+
+    fn new() -> Self {
+        let mut index = Box::new([0; NUM_BLOCKS]);
+        let mut blocks: Vec<Block> = Vec::new();
+        let mut seen = std::collections::HashMap::new();
+        for (number, slot) in index.iter_mut().enumerate() {
+            let mut block = Block::default();
+            for low in 0..1 << BLOCK_BITS {
+                let code = (number as u32) << BLOCK_BITS | low;
+                let Some(c) = char::from_u32(code) else {
+                    continue;
+                };
+                let bit = 1 << low;
+                match class_of(c) {
+                    Class::Letter => block.letters |= bit,
+                    Class::Number => block.numbers |= bit,
+                    Class::Space => block.spaces |= bit,
+                    Class::Other => {}
+                }
+            }
+            *slot = *seen.entry(block).or_insert_with(|| {
+                blocks.push(block);
+                (blocks.len() - 1) as u16
+            });
+        }
+        Self { index, blocks }
+    }
+
+    /// One bit each: letter, number, space.
+    #[inline(always)]
+    pub(crate) fn bits(&self, code: u32) -> (u64, u64, u64) {
+        let number = (code >> BLOCK_BITS) as usize;
+        let place = self.index.get(number).copied().unwrap_or(0);
+        let block = self
+            .blocks
+            .get(usize::from(place))
+            .copied()
+            .unwrap_or_default();
+        let low = code & ((1 << BLOCK_BITS) - 1);
+        (
+            block.letters >> low & 1,
+            block.numbers >> low & 1,
+            block.spaces >> low & 1,
+        )
+    }
+}
+
+/// The class as the tables of [`unicode`] give it.
+pub(crate) fn class_of(c: char) -> Class {
+    let found = unicode::record(c);
+    if found.is(flag::LETTER) {
+        Class::Letter
+    } else if found.is(flag::NUMBER) {
+        Class::Number
+    } else if found.is(flag::SPLIT_SPACE) {
+        Class::Space
+    } else {
+        Class::Other
+    }
+}
