@@ -37,29 +37,32 @@ impl PairTable {
         }
     }
 
-    /// `None` when a part of the table is too full.
+    /// `None` when a part of the table would be full: a search needs a free slot to end at.
     fn filled(pairs: &[(u32, u32)], bits: u32) -> Option<Self> {
         let mut table = Self {
             slots: vec![u64::MAX; 1 << bits].into(),
             bits,
         };
+        let part = table.slots.len() >> 8;
+        let mut taken = [0; 1 << 8];
         for (rank, &(left, right)) in (0u64..).zip(pairs) {
-            let place = table.place(left, right)?;
-            table.slots[place] = (product(left, right) & STORED) << RANK_BITS | rank;
+            let first = table.first(left, right);
+            let stored = product(left, right) & STORED;
+            let place = (0..part)
+                .map(|step| table.step(first, step))
+                .find(|&place| {
+                    let slot = table.slots[place];
+                    slot >> RANK_BITS == stored || slot & NONE == NONE
+                })?;
+            if table.slots[place] & NONE == NONE {
+                taken[first / part] += 1;
+                if taken[first / part] == part {
+                    return None;
+                }
+            }
+            table.slots[place] = stored << RANK_BITS | rank;
         }
         Some(table)
-    }
-
-    /// The slot of a pair, or the one where it would stand. Every part has a free slot left.
-    fn place(&self, left: u32, right: u32) -> Option<usize> {
-        let part = self.slots.len() >> 8;
-        let first = self.first(left, right);
-        (0..part - 1).find_map(|step| {
-            let place = self.step(first, step);
-            let slot = self.slots[place];
-            let same = slot >> RANK_BITS == product(left, right) & STORED;
-            (same || slot & NONE == NONE).then_some(place)
-        })
     }
 
     #[inline(always)]
@@ -76,8 +79,8 @@ impl PairTable {
     /// The rank of a pair; [`u32::MAX`] for one that doesn't merge.
     #[inline(always)]
     pub(super) fn rank(&self, left: u32, right: u32) -> u32 {
-        let product = product(left, right);
-        let first = (product >> (48 - self.bits)) as usize;
+        let stored = product(left, right) & STORED;
+        let first = self.first(left, right);
         let mut step = 0;
         loop {
             let slot = self.slots[self.step(first, step)];
@@ -85,7 +88,7 @@ impl PairTable {
             if rank == NONE {
                 return u32::MAX;
             }
-            if slot >> RANK_BITS == product & STORED {
+            if slot >> RANK_BITS == stored {
                 return rank as u32;
             }
             step += 1;
@@ -100,6 +103,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    /// Pairs that all belong to one part of a table of the smallest size.
+    #[test]
+    fn a_crowded_part_makes_a_larger_table() {
+        let crowded = |&(left, right): &(u32, u32)| product(left, right) >> 40 == 7;
+        let all = (0..300).flat_map(|left| (0..300).map(move |right| (left, right)));
+        let pairs: Vec<_> = all.filter(crowded).take(100).collect();
+        let table = PairTable::new(&pairs);
+        for (rank, &(left, right)) in (0..).zip(&pairs) {
+            assert_eq!(table.rank(left, right), rank);
+            assert_eq!(table.rank(left + 1000, right), u32::MAX);
+        }
+    }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 64 }))]
