@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 
@@ -117,8 +118,8 @@ def train_with_workers(
         (task.run / RAY).delete_dir()
 
 
-def _worker(launch: Launch, task: TrialTask) -> None:
-    """What each worker of a trial's group runs."""
+def _worker(launch: Launch, task: TrialTask) -> dict[str, Any]:
+    """What each worker of a trial's group runs; returns how far it came."""
     with seated(launch, task.settings.finetuning.reduction, {}) as seat:
         data = TokenizedData.open(launch.inputs)
         tracker = None
@@ -137,12 +138,13 @@ def _worker(launch: Launch, task: TrialTask) -> None:
                 tell(step)
 
             tell(trainer.first_step)
-            trainer.train(seat.stop, on_checkpoint=on_checkpoint)
+            outcome = trainer.train(seat.stop, on_checkpoint=on_checkpoint)
             if trainer.history.evaluations:
                 tell(trainer.history.evaluations[-1].step)
         finally:
             if tracker is not None:
                 tracker.close()
+    return {"step": outcome.step}
 
 
 def open_trainer(
