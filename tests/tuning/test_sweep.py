@@ -1,0 +1,115 @@
+"""Whole sweeps on a cluster: real finetuning, tiny."""
+
+import csv
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from finetuning.cases import sentences, settings, write_csv, write_model
+from transformers import AutoModelForSequenceClassification
+
+from raybert.settings import Settings, TuningSettings
+from raybert.storage import Location
+from raybert.tuning.driver import tune
+from raybert.tuning.ledger import Entry, Ledger
+
+JOB = Path(__file__).parents[2] / "jobs" / "tune.py"
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("case")
+    write_model(folder / "model")
+    write_csv(folder / "train.csv", sentences(60))
+    write_csv(folder / "test.csv", sentences(30))
+    return folder
+
+
+def sweep(case: Path, run: Path, tuning: dict[str, Any], **finetuning: Any) -> Settings:
+    data = {"test": str(case / "test.csv"), "validation_share": 0.2}
+    asked = settings(case / "model", case / "train.csv", run, data=data, finetuning=finetuning)
+    return asked.model_copy(update={"tuning": TuningSettings(**tuning)})
+
+
+def entries(run: Path) -> list[Entry]:
+    return Ledger(Location.parse(run)).entries()
+
+
+def versions(run: Path) -> list[str]:
+    return sorted(
+        p.parent.relative_to(run / "trials").as_posix()
+        for p in run.glob("trials/*/part-*/checkpoints/step-*/manifest.json")
+    )
+
+
+@pytest.mark.cluster
+def test_a_sweep_from_space_to_scored_model(ray_cluster, case, tmp_path, capsys):
+    run = tmp_path / "run"
+    space = {
+        "finetuning.learning_rate": {"grid": (1e-9, 3e-3, 1e30)},
+        "finetuning.batch_size": {"grid": (8, 16)},
+    }
+    tuning = {"space": space, "algorithm": "grid", "scheduler": "asha", "reduction_factor": 2}
+    asked = sweep(case, run, tuning, epochs=4, max_nonfinite_steps=1)
+    tune(asked)
+    found = entries(run)
+    assert len(found) == len({entry.key for entry in found}) == 6
+    for entry in found:
+        rate = entry.values["finetuning.learning_rate"]
+        if rate == 1e30:  # diverges, is marked, and the sweep goes on
+            assert entry.state == "failed"
+            assert re.search("finite", entry.reason or "")
+        else:
+            assert entry.state in ("finished", "stopped")
+            assert [e.step for e in entry.evaluations] == sorted(
+                {e.step for e in entry.evaluations}
+            )
+    rows = list(csv.DictReader((run / "leaderboard.csv").open()))
+    assert len(rows) == 6
+    assert rows[0]["finetuning.learning_rate"] == "0.003"
+    best = json.loads((run / "best.json").read_text())
+    assert best["values"]["finetuning.learning_rate"] == 3e-3
+    assert 0 <= best["models"][0]["test"]["macro_f1"] <= 1
+    model = AutoModelForSequenceClassification.from_pretrained(run / "export")
+    assert set(model.config.id2label.values()) == {"animal", "fruit", "stone"}
+    (kept,) = versions(run)  # the best version of the best trial, nothing else
+    assert kept.endswith(f"step-{best['models'][0]['step']:08d}")
+    assert best["trial"][1] in kept
+
+    before = {p: p.read_bytes() for p in (run / "ledger").iterdir()}
+    capsys.readouterr()
+    tune(asked)  # all is done: nothing is trained again
+    assert {p: p.read_bytes() for p in (run / "ledger").iterdir()} == before
+    assert "6 trials are done, 0 half done" in capsys.readouterr().out
+
+
+@pytest.mark.cluster
+def test_pbt_goes_on_from_the_weights_of_another_trial(ray_cluster, case, tmp_path):
+    run = tmp_path / "run"
+    # A trial with a rate of next to nothing keeps its weights: what it evaluates after an exchange
+    # are the weights that it was given.
+    space = {"finetuning.learning_rate": {"choice": (1e-12, 2e-12, 3e-3)}}
+    tuning = {
+        "space": space,
+        "algorithm": "random",
+        "scheduler": "pbt",
+        "num_trials": 3,
+        "exchange_share": 0.5,
+        "seed": 5,
+    }
+    tune(sweep(case, run, tuning, epochs=5))
+    found = {entry.key: entry for entry in entries(run)}
+    assert {entry.state for entry in found.values()} == {"finished"}
+    same = 0
+    for entry in found.values():
+        for part in entry.parts[1:]:
+            assert part.donor is not None
+            donor = found[part.donor[0]]
+            after = next(e for e in entry.evaluations if e.step > part.first_step)
+            given = next(e for e in donor.evaluations if e.step == part.first_step)
+            if part.values["finetuning.learning_rate"] < 1e-6:
+                assert after.metrics["loss"] == pytest.approx(given.metrics["loss"], abs=1e-5)
+                same += 1
+    assert same
