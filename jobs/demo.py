@@ -107,6 +107,7 @@ def _search(settings: Settings, task: PackageTask, model: Path, folder: Path) ->
             "train": str(task.train),
             "validation": str(task.validation),
             "test": str(task.test),
+            "label_column": "package",
         }
     )
     searched = settings.model_copy(
