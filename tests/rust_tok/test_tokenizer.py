@@ -267,3 +267,14 @@ def test_import_is_alone() -> None:
         [sys.executable, "-c", script], capture_output=True, check=True, text=True
     )
     assert shown.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(("found", "damage"), [('"[UNK]": ', "-1"), ('"added_tokens": ', "7")])
+def test_the_place_of_a_damage_in_a_file_of_one_line(found: str, damage: str) -> None:
+    text = json.dumps(json.loads(rust_tok.train_wordpiece(["a b"], vocab_size=40).to_json()))
+    place = text.index(found) + len(found)
+    broken = text[:place] + damage + text[place:].lstrip("0123456789")
+    with pytest.raises(rust_tok.DamagedFileError, match=r"line 1, column") as error:
+        rust_tok.Tokenizer.from_json(broken)
+    column = int(str(error.value).split("column ")[1].split(":")[0])
+    assert abs(column - place) <= 2

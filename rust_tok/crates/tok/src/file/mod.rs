@@ -100,7 +100,7 @@ impl Tokenizer {
 
     /// Reads the text of a `tokenizer.json`.
     pub fn from_json(text: &str) -> Result<Self> {
-        let file: FileIn<'_> = serde_json::from_str(text).map_err(|error| damaged(&error, 0))?;
+        let file: FileIn<'_> = serde_json::from_str(text).map_err(|error| damaged(&error, ""))?;
         if let Some(version) = file.version.filter(|version| version != "1.0") {
             return Err(Error::Unsupported {
                 section: "version".to_owned(),
@@ -114,9 +114,8 @@ impl Tokenizer {
         let decoder = DecoderSection::parse(file.decoder)?;
         let raw = file.model.get();
         let offset = raw.as_ptr() as usize - text.as_ptr() as usize;
-        let lines_before = text[..offset].matches('\n').count();
         let (vocab, model) = model::parse(raw).map_err(|error| match error {
-            model::ParseError::Json(error) => damaged(&error, lines_before),
+            model::ParseError::Json(error) => damaged(&error, &text[..offset]),
             model::ParseError::Other(error) => error,
         })?;
         let model = match (model, pre_tokenizer) {
@@ -179,7 +178,7 @@ impl Tokenizer {
             decoder: &parts.decoder,
             model: model::ModelOut::new(&parts.model, &parts.vocab),
         };
-        serde_json::to_string_pretty(&file).map_err(|error| damaged(&error, 0))
+        serde_json::to_string_pretty(&file).map_err(|error| damaged(&error, ""))
     }
 
     /// Writes a `tokenizer.json`.
@@ -195,17 +194,20 @@ fn write_file(path: &Path, text: &str) -> Result<()> {
     })
 }
 
-fn damaged(error: &serde_json::Error, lines_before: usize) -> Error {
+/// The error of a part of a file, by its place in the whole: behind the text `before`.
+fn damaged(error: &serde_json::Error, before: &str) -> Error {
     let mut message = error.to_string();
     if let Some(end) = message.rfind(" at line ") {
         message.truncate(end);
     }
+    let line = before.matches('\n').count() + error.line();
+    // Only in its first line the part has something before it.
+    let column = match error.line() {
+        1 => before.len() - before.rfind('\n').map_or(0, |at| at + 1) + error.column(),
+        _ => error.column(),
+    };
     Error::Damaged {
-        place: format!(
-            "line {}, column {}",
-            error.line() + lines_before,
-            error.column()
-        ),
+        place: format!("line {line}, column {column}"),
         message,
     }
 }

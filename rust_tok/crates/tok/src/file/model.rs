@@ -84,7 +84,10 @@ struct BpeIn {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "expected merges: all of them pairs of tokens, or all of them lines of two tokens"
+)]
 enum MergesIn {
     Pairs(Vec<(String, String)>),
     Lines(Vec<String>),

@@ -83,7 +83,7 @@ impl Tokenizer {
             }
             Model::Bpe(model, _) => {
                 let json = serde_json::to_string(&VocabOut(vocab));
-                let json = json.map_err(|error| damaged(&error, 0))?;
+                let json = json.map_err(|error| damaged(&error, ""))?;
                 write_file(&folder.join("vocab.json"), &json)?;
                 let mut text = String::from("#version: 0.2\n");
                 for &(left, right) in model.merges() {
