@@ -2,7 +2,12 @@
 
 import csv
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +16,13 @@ from finetuning.cases import sentences, settings, write_csv, write_model
 from transformers import AutoModelForSequenceClassification
 
 from raybert.settings import Settings, TuningSettings
+from raybert.settings.yaml_text import to_yaml
 from raybert.storage import Location
+from raybert.tracking.metrics_log import read_rows
 from raybert.tuning.driver import tune
 from raybert.tuning.ledger import Entry, Ledger
+from raybert.tuning.sweep_folder import SECTIONS
+from raybert.tuning.trial import part_folder
 
 JOB = Path(__file__).parents[2] / "jobs" / "tune.py"
 
@@ -113,3 +122,103 @@ def test_pbt_goes_on_from_the_weights_of_another_trial(ray_cluster, case, tmp_pa
                 assert after.metrics["loss"] == pytest.approx(given.metrics["loss"], abs=1e-5)
                 same += 1
     assert same
+
+
+class Job:
+    """jobs/tune.py in a process of its own on the session's cluster."""
+
+    def __init__(self, cluster: Any, folder: Path, asked: Settings) -> None:
+        self._environment = os.environ | cluster.environment
+        self._config = folder / "search.yaml"
+        self._config.write_text(to_yaml(asked, SECTIONS))
+        self.run = Path(asked.run or "")
+
+    def start(self) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, str(JOB), "--config", str(self._config)],
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def wait_for(self, process: subprocess.Popen[str], condition: Any) -> list[Entry]:
+        while True:
+            found = entries(self.run)
+            if condition(found):
+                return found
+            assert process.poll() is None, process.communicate()[0]
+            time.sleep(0.1)
+
+
+def trial_processes() -> list[int]:
+    """Of all sweeps on the cluster."""
+    from ray._private.state import actors
+
+    rows: list[dict[str, Any]] = list(actors().values())
+    return [
+        r["Pid"]
+        for r in rows
+        if r["ActorClassName"].endswith("ImplicitFunc") and r["State"] == "ALIVE"
+    ]
+
+
+@pytest.mark.cluster
+def test_whatever_is_killed_the_sweep_is_finished_by_starting_it_again(ray_cluster, case, tmp_path):
+    run = tmp_path / "run"
+    tuning = {
+        "space": {"finetuning.learning_rate": {"uniform": (1e-4, 3e-3)}},
+        "algorithm": "optuna",
+        "scheduler": "none",
+        "num_trials": 4,
+        "startup_trials": 2,
+        "concurrent_trials": 2,
+    }
+    asked = sweep(case, run, tuning, epochs=30, log_every=1)
+    job = Job(ray_cluster, tmp_path, asked)
+    process = job.start()
+    job.wait_for(process, lambda found: any(len(e.evaluations) >= 2 for e in found))
+    os.kill(trial_processes()[0], signal.SIGKILL)
+    job.wait_for(
+        process,
+        lambda found: (
+            any(e.state != "open" for e in found)
+            and any(e.state == "open" and len(e.evaluations) >= 2 for e in found)
+        ),
+    )
+    process.kill()
+    process.communicate()
+    killed_at = time.time()
+    before = {entry.key: entry for entry in entries(run)}
+    process = job.start()
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, output
+    after = {entry.key: entry for entry in entries(run)}
+    assert len(after) == 4
+    assert {entry.state for entry in after.values()} == {"finished"}
+    for key, entry in before.items():
+        if entry.state == "finished":
+            assert after[key] == entry
+        else:
+            assert after[key].evaluations[: len(entry.evaluations)] == entry.evaluations
+    steps = asked.finetuning.num_steps(48)
+    for entry in after.values():
+        folder = part_folder(Location.parse(run), entry, 0).local_path
+        logged = read_rows(folder / "metrics.jsonl")
+        assert [row.step for row in logged] == list(range(1, steps + 1))
+        if entry.key in before and before[entry.key].state == "open":
+            assert logged[0].time < killed_at < logged[-1].time  # gone on, not begun again
+    assert "half done" in output
+
+
+@pytest.mark.cluster
+def test_a_trial_of_two_workers(ray_cluster, case, tmp_path):
+    run = tmp_path / "run"
+    tuning = {
+        "space": {"finetuning.learning_rate": {"grid": (3e-3,)}},
+        "algorithm": "grid",
+        "scheduler": "none",
+    }
+    asked = sweep(case, run, tuning, epochs=2)
+    tune(asked.model_copy(update={"cluster": asked.cluster.model_copy(update={"num_workers": 2})}))
+    assert [(e.state, len(e.evaluations)) for e in entries(run)] == [("finished", 2)]
