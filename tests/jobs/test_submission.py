@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from finetuning.cases import sentences, write_csv, write_model
 from submitting import ROOT, TRAVELS, Submitter, copy_project
 
 from raybert.cluster import RunningCluster
 from raybert.storage import Location
 from raybert.tracking.metrics_log import read_rows
 from raybert.training.checkpoints import CheckpointStore
+from raybert.tuning.ledger import Entry, Ledger
 
 WORDS = [
     *("the", "river", "ran", "through", "old", "towns", "where", "nobody"),
@@ -33,6 +35,20 @@ pretraining:
   {batch_size: 16, micro_shards: 4, checkpoint_every: 5, evaluate_every: 1000, log_every: 1,
    evaluation_samples: 16}
 """
+# One trial after the other, so that the first is done when the next has hardly begun.
+SEARCH = """
+finetuning: {epochs: 2}
+tuning:
+  algorithm: random
+  scheduler: none
+  num_trials: 4
+  concurrent_trials: 1
+  space: {finetuning.learning_rate: {loguniform: [1.0e-4, 1.0e-2]}}
+"""
+LABELLED = (
+    *("--model.init_from", "model", "--data.train", "train.csv"),
+    *("--data.max_length", "32", "--finetuning.batch_size", "8"),
+)
 ENDLESS = ("--pretraining.steps", "1000000")
 
 
@@ -73,6 +89,13 @@ def tokens(submitter: Submitter) -> dict[str, str]:
             *("--output", "tokens"),
         ),
     }
+
+
+@pytest.fixture(scope="module")
+def labelled(submitter: Submitter) -> None:
+    """A model to start from and rows to learn from, in the storage."""
+    write_model(submitter.storage / "model")
+    write_csv(submitter.storage / "train.csv", sentences(96))
 
 
 def assert_readable(logs: str) -> None:
@@ -148,6 +171,40 @@ def test_pretraining_killed_changed_resumed_and_stopped(
     assert_readable(submitter.logs(second))
     steps = [row.step for row in read_rows(run / "metrics.jsonl")]
     assert steps == list(range(1, committed() + 1))
+
+
+@pytest.mark.cluster
+def test_finetuning(submitter: Submitter, labelled: None):
+    logs = submitter.run("finetune", *LABELLED, "--run", "finetuned", "--finetuning.epochs", "1")
+    assert_readable(logs)
+    assert (submitter.storage / "finetuned" / "export" / "model.safetensors").is_file()
+
+
+@pytest.mark.cluster
+def test_a_sweep_whose_driver_was_killed_is_finished_by_submitting_it_again(
+    submitter: Submitter, labelled: None
+):
+    """Nothing is lost, nothing is done twice."""
+    (submitter.project / "search.yaml").write_text(SEARCH, encoding="utf-8")
+    sweep = submitter.storage / "sweep"
+    line = ("tune", "--config", "search.yaml", *LABELLED, "--run", "sweep")
+
+    def finished() -> dict[str, Entry]:
+        entries = Ledger(Location.parse(sweep)).entries()
+        return {entry.key: entry for entry in entries if entry.state == "finished"}
+
+    first = submitter.submit(*line)
+    assert submitter.wait(first, lambda: len(finished()) > 0) == "RUNNING", submitter.logs(first)
+    os.kill(int(submitter.info(first).driver_info.pid), signal.SIGKILL)
+    assert submitter.wait(first) == "FAILED"
+    before = finished()
+    assert 0 < len(before) < 4
+
+    assert_readable(submitter.run(*line))
+    after = finished()
+    assert len(after) == len(Ledger(Location.parse(sweep)).entries()) == 4
+    assert all(after[key] == entry for key, entry in before.items())
+    assert (sweep / "leaderboard.csv").read_text().count("\n") == 1 + 4
 
 
 def packages_differ(submitter: Submitter, *names: str) -> bool:
