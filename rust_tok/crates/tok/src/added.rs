@@ -152,6 +152,8 @@ impl AddedTokens {
 #[derive(Debug, Default)]
 pub(crate) struct Matcher {
     automaton: Option<AhoCorasick>,
+    /// First bytes of the tokens, where they are few: text without any of them has no token.
+    first_bytes: Option<[u8; 3]>,
     tokens: Vec<AddedToken>,
     all_special: bool,
 }
@@ -179,8 +181,18 @@ impl Matcher {
             .match_kind(MatchKind::LeftmostLongest)
             .build(&texts)
             .map_err(|error| damaged(error.to_string()))?;
+        let mut bytes: Vec<u8> = texts.iter().map(|text| text.as_bytes()[0]).collect();
+        bytes.sort_unstable();
+        bytes.dedup();
+        let first_bytes = match bytes.as_slice() {
+            [a] => Some([*a; 3]),
+            [a, b] => Some([*a, *b, *b]),
+            [a, b, c] => Some([*a, *b, *c]),
+            _ => None,
+        };
         Ok(Self {
             automaton: Some(automaton),
+            first_bytes,
             all_special: tokens.iter().all(|token| token.special),
             tokens: tokens.into_iter().cloned().collect(),
         })
@@ -204,6 +216,11 @@ impl Matcher {
         let Some(automaton) = self.automaton.as_ref().filter(|_| !text.is_empty()) else {
             return each(Stretch::Text(text));
         };
+        if let Some([a, b, c]) = self.first_bytes
+            && memchr::memchr3(a, b, c, text.as_bytes()).is_none()
+        {
+            return each(Stretch::Text(text));
+        }
         let mut done = 0;
         for found in automaton.find_iter(text) {
             let token = &self.tokens[found.pattern().as_usize()];

@@ -1,7 +1,8 @@
 //! Many texts at once, on all threads, into one flat list of ids.
 //!
 //! Workers take the next stretch of rows (about [`CHUNK_BYTES`] of text), encode it into a buffer
-//! of their own, and hand it in; whoever hands in the stretch whose turn it is copies it and those
+//! of their own, and hand it in; a row of more than [`LARGE_BYTES`] is cut into parts where that
+//! changes nothing ([`Tokenizer::cut`]). Whoever hands in the stretch whose turn it is copies it and those
 //! that waited to the output. A buffer is used again, so that the memory of a call is its output
 //! and some chunks, and the order of the output does not depend on the threads.
 
@@ -9,12 +10,14 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard};
 
-use crate::tokenizer::{EncodeOptions, Scratch, Tokenizer};
+use crate::tokenizer::{EncodeOptions, Scratch, Side, Tokenizer};
 use crate::vocab::Id;
 use crate::{Error, Result, threads};
 
 /// Text of one stretch of rows.
 const CHUNK_BYTES: usize = 128 << 10;
+/// Text of a row that more than one thread may work on.
+const LARGE_BYTES: usize = 1 << 20;
 /// Text between two looks at whether the caller wants to stop.
 const ROUND_BYTES: usize = 64 << 20;
 
@@ -44,10 +47,26 @@ pub struct Lists<I> {
     pub lengths: Vec<u32>,
 }
 
+/// The lists of one stretch of rows, or of a part of a row.
+#[derive(Debug, Default)]
+struct Chunk<I> {
+    lists: Lists<I>,
+    /// The first row goes on with the last one of the lists before these.
+    continues: bool,
+}
+
 impl<I: Id> Lists<I> {
-    fn append(&mut self, other: &Self) {
-        self.ids.extend_from_slice(&other.ids);
-        self.lengths.extend_from_slice(&other.lengths);
+    fn append(&mut self, chunk: &Chunk<I>) -> Result<()> {
+        self.ids.extend_from_slice(&chunk.lists.ids);
+        let mut lengths = chunk.lists.lengths.as_slice();
+        if let (true, Some(last), [more, rest @ ..]) =
+            (chunk.continues, self.lengths.last_mut(), lengths)
+        {
+            *last = last.checked_add(*more).ok_or_else(too_many)?;
+            lengths = rest;
+        }
+        self.lengths.extend_from_slice(lengths);
+        Ok(())
     }
 
     fn clear(&mut self) {
@@ -101,6 +120,14 @@ pub(crate) fn stretch(rows: &impl Rows, range: Range<usize>, bytes: usize) -> Ra
     range.start..end
 }
 
+fn too_many() -> Error {
+    Error::Argument(format!("a row has more than {} ids", u32::MAX))
+}
+
+fn length(start: usize, end: usize) -> Result<u32> {
+    u32::try_from(end - start).map_err(|_| too_many())
+}
+
 fn encode_stretch<I: Id>(
     tokenizer: &Tokenizer,
     rows: &impl Rows,
@@ -114,11 +141,29 @@ fn encode_stretch<I: Id>(
         if let Some((text, pair)) = rows.get(row)? {
             tokenizer.encode_into(text, pair, options, scratch, &mut lists.ids)?;
         }
-        let length = u32::try_from(lists.ids.len() - start)
-            .map_err(|_| Error::Argument(format!("row {row} has more than {} ids", u32::MAX)))?;
-        lists.lengths.push(length);
+        lists.lengths.push(length(start, lists.ids.len())?);
     }
     Ok(())
+}
+
+fn encode_task<I: Id>(
+    tokenizer: &Tokenizer,
+    rows: &impl Rows,
+    options: EncodeOptions,
+    task: Task<'_>,
+    scratch: &mut Scratch,
+    chunk: &mut Chunk<I>,
+) -> Result<()> {
+    let lists = &mut chunk.lists;
+    match task {
+        Task::Rows(range) => encode_stretch(tokenizer, rows, options, range, scratch, lists),
+        Task::Part(text, side) => {
+            tokenizer.encode_part(text, side, options, scratch, &mut lists.ids);
+            lists.lengths.push(length(0, lists.ids.len())?);
+            chunk.continues = !side.is_first;
+            Ok(())
+        }
+    }
 }
 
 fn encode_round<I: Id>(
@@ -128,8 +173,10 @@ fn encode_round<I: Id>(
     round: Range<usize>,
     mut lists: Lists<I>,
 ) -> Result<Lists<I>> {
-    let small = stretch(rows, round.clone(), CHUNK_BYTES) == round;
-    let alone = small || threads::count() == 1;
+    let bytes: usize = round.clone().map(|row| rows.weight(row)).sum();
+    // Most texts have no more ids than this; what isn't needed is given back.
+    lists.ids.reserve(bytes / 3);
+    let alone = bytes <= CHUNK_BYTES || threads::count() == 1;
     let pool = if alone { None } else { threads::pool() };
     let Some(pool) = pool else {
         return tokenizer.with_scratch(|scratch| {
@@ -140,6 +187,8 @@ fn encode_round<I: Id>(
     let work = Mutex::new(Work {
         number: 0,
         rest: round,
+        large: None,
+        cuts: tokenizer.can_cut(options),
     });
     let assembly = Mutex::new(Assembly {
         lists,
@@ -150,16 +199,32 @@ fn encode_round<I: Id>(
     });
     pool.broadcast(|_| {
         tokenizer.with_scratch(|scratch| {
-            let mut chunk = Lists::default();
-            while let Some((number, range)) = take(rows, &work) {
-                let done = encode_stretch(tokenizer, rows, options, range, scratch, &mut chunk);
+            let mut chunk = Chunk::default();
+            loop {
+                let taken = lock(&work).take(tokenizer, rows);
+                let done = taken.and_then(|taken| {
+                    let Some((number, task)) = taken else {
+                        return Ok(None);
+                    };
+                    encode_task(tokenizer, rows, options, task, scratch, &mut chunk)?;
+                    Ok(Some(number))
+                });
+                let number = match done {
+                    Ok(None) => return,
+                    Ok(Some(number)) => Ok(number),
+                    Err(error) => Err(error),
+                };
                 let mut assembly = lock(&assembly);
-                if let Err(error) = done {
-                    lock(&work).rest = 0..0;
-                    assembly.failure.get_or_insert(error);
-                    return;
+                let handed =
+                    number.and_then(|number| assembly.hand_in(number, std::mem::take(&mut chunk)));
+                match handed {
+                    Ok(empty) => chunk = empty,
+                    Err(error) => {
+                        lock(&work).stop();
+                        assembly.failure.get_or_insert(error);
+                        return;
+                    }
                 }
-                chunk = assembly.hand_in(number, chunk);
             }
         });
     });
@@ -172,20 +237,67 @@ fn encode_round<I: Id>(
     }
 }
 
-struct Work {
-    number: usize,
-    rest: Range<usize>,
+/// What a thread does next.
+enum Task<'r> {
+    Rows(Range<usize>),
+    /// A part of a large row.
+    Part(&'r str, Side),
 }
 
-fn take(rows: &impl Rows, work: &Mutex<Work>) -> Option<(usize, Range<usize>)> {
-    let mut work = lock(work);
-    if work.rest.is_empty() {
-        return None;
+struct Work<'r> {
+    number: usize,
+    rest: Range<usize>,
+    /// What is left of a large row, and whether nothing was taken of it yet.
+    large: Option<(&'r str, bool)>,
+    cuts: bool,
+}
+
+impl<'r> Work<'r> {
+    fn take(
+        &mut self,
+        tokenizer: &Tokenizer,
+        rows: &'r impl Rows,
+    ) -> Result<Option<(usize, Task<'r>)>> {
+        let task = match self.large.take() {
+            Some(large) => Some(self.part(tokenizer, large)),
+            None if self.rest.is_empty() => None,
+            None => Some(self.rows(tokenizer, rows)?),
+        };
+        self.number += 1;
+        Ok(task.map(|task| (self.number - 1, task)))
     }
-    let range = stretch(rows, work.rest.clone(), CHUNK_BYTES);
-    work.rest.start = range.end;
-    work.number += 1;
-    Some((work.number - 1, range))
+
+    fn rows(&mut self, tokenizer: &Tokenizer, rows: &'r impl Rows) -> Result<Task<'r>> {
+        let first = self.rest.start;
+        let is_large = |row| self.cuts && rows.weight(row) > LARGE_BYTES;
+        if is_large(first)
+            && let Some((text, None)) = rows.get(first)?
+        {
+            self.rest.start += 1;
+            return Ok(self.part(tokenizer, (text, true)));
+        }
+        let mut range = stretch(rows, self.rest.clone(), CHUNK_BYTES);
+        if let Some(large) = (first + 1..range.end).find(|&row| is_large(row)) {
+            range.end = large;
+        }
+        self.rest.start = range.end;
+        Ok(Task::Rows(range))
+    }
+
+    fn part(&mut self, tokenizer: &Tokenizer, (text, is_first): (&'r str, bool)) -> Task<'r> {
+        let (head, tail) = match tokenizer.cut(text, CHUNK_BYTES) {
+            Some(end) => text.split_at(end),
+            None => (text, ""),
+        };
+        let is_last = tail.is_empty();
+        self.large = (!is_last).then_some((tail, false));
+        Task::Part(head, Side { is_first, is_last })
+    }
+
+    fn stop(&mut self) {
+        self.rest = 0..0;
+        self.large = None;
+    }
 }
 
 /// What was handed in so far.
@@ -193,28 +305,30 @@ struct Assembly<I> {
     lists: Lists<I>,
     /// Number of the chunk whose turn it is.
     next: usize,
-    waiting: BTreeMap<usize, Lists<I>>,
-    spare: Vec<Lists<I>>,
+    waiting: BTreeMap<usize, Chunk<I>>,
+    spare: Vec<Chunk<I>>,
     failure: Option<Error>,
 }
 
 impl<I: Id> Assembly<I> {
     /// Takes a chunk and gives an empty one.
-    fn hand_in(&mut self, number: usize, mut chunk: Lists<I>) -> Lists<I> {
+    fn hand_in(&mut self, number: usize, mut chunk: Chunk<I>) -> Result<Chunk<I>> {
         if number != self.next {
             self.waiting.insert(number, chunk);
-            return self.spare.pop().unwrap_or_default();
+            return Ok(self.spare.pop().unwrap_or_default());
         }
-        self.lists.append(&chunk);
+        self.lists.append(&chunk)?;
         self.next += 1;
         while let Some(mut waited) = self.waiting.remove(&self.next) {
-            self.lists.append(&waited);
+            self.lists.append(&waited)?;
             self.next += 1;
-            waited.clear();
+            waited.lists.clear();
+            waited.continues = false;
             self.spare.push(waited);
         }
-        chunk.clear();
-        chunk
+        chunk.lists.clear();
+        chunk.continues = false;
+        Ok(chunk)
     }
 }
 
@@ -232,4 +346,88 @@ pub fn decode_rows(
     use rayon::prelude::*;
     let decode = |ids: &Vec<u32>| tokenizer.decode(ids, skip_special_tokens);
     threads::install(|| rows.par_iter().with_min_len(64).map(decode).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Rows for Vec<Option<String>> {
+        fn len(&self) -> usize {
+            self.as_slice().len()
+        }
+
+        fn weight(&self, row: usize) -> usize {
+            self[row].as_ref().map_or(0, String::len)
+        }
+
+        fn get(&self, row: usize) -> Result<Option<(&str, Option<&str>)>> {
+            Ok(self[row].as_deref().map(|text| (text, None)))
+        }
+    }
+
+    fn tokenizers() -> [Tokenizer; 2] {
+        let section = r#"{"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true}"#;
+        let letters: String = (crate::pretokenize::byte_level::BYTE_TO_CHAR.iter())
+            .enumerate()
+            .map(|(id, c)| format!("{:?}: {id},", c.to_string()))
+            .collect();
+        let bpe = format!(
+            r#"{{"pre_tokenizer": {section}, "model": {{"type": "BPE",
+            "vocab": {{{letters} "Ġa": 256, "ab": 257}}, "merges": ["Ġ a", "a b"]}}}}"#
+        );
+        let wordpiece = r###"{"normalizer": {"type": "BertNormalizer", "clean_text": true,
+            "handle_chinese_chars": true, "strip_accents": null, "lowercase": true},
+            "pre_tokenizer": {"type": "BertPreTokenizer"},
+            "post_processor": {"type": "BertProcessing", "sep": ["[SEP]", 2], "cls": ["[CLS]", 1]},
+            "model": {"type": "WordPiece", "unk_token": "[UNK]", "max_input_chars_per_word": 100,
+            "continuing_subword_prefix": "##",
+            "vocab": {"[UNK]": 0, "[CLS]": 1, "[SEP]": 2, "a": 3, "##b": 4, "é": 5, ".": 6}}}"###;
+        [bpe.as_str(), wordpiece].map(|file| Tokenizer::from_json(file).unwrap())
+    }
+
+    #[test]
+    fn large_rows_have_the_ids_of_the_whole() {
+        let words = ["ab ", "a", "  ab\n", "É. ", "<b>", "aab", " a", "中"];
+        let mut seed = 1usize;
+        let mut large = |bytes: usize| {
+            let mut text = String::new();
+            while text.len() < bytes {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                text.push_str(words[seed >> 60 & 7]);
+            }
+            Some(text)
+        };
+        let short = Some("a ab".to_owned());
+        let rows = vec![
+            large(1_500_000),
+            short.clone(),
+            None,
+            large(3_000_000),
+            short,
+            large(90),
+        ];
+        for tokenizer in tokenizers() {
+            for add_special_tokens in [false, true] {
+                let options = EncodeOptions {
+                    add_special_tokens,
+                    ..EncodeOptions::default()
+                };
+                assert!(tokenizer.can_cut(options));
+                let lists: Lists<u16> = encode_rows(&tokenizer, &rows, options, || false).unwrap();
+                for (ids, row) in lists.iter().zip(&rows) {
+                    let mut whole = Vec::<u16>::new();
+                    if let Some(text) = row {
+                        tokenizer
+                            .with_scratch(|scratch| {
+                                tokenizer.encode_into(text, None, options, scratch, &mut whole)
+                            })
+                            .unwrap();
+                    }
+                    assert!(ids == whole, "{} ids, {} expected", ids.len(), whole.len());
+                }
+                assert_eq!(lists.lengths.len(), rows.as_slice().len());
+            }
+        }
+    }
 }

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use serde_json::Value;
 
 use crate::Result;
-use crate::added::{AddedTokens, Stretch};
+use crate::added::{AddedToken, AddedTokens, Stretch};
 use crate::bert_scan::{ScanScratch, Scanner};
 use crate::decode::Decoder;
 use crate::file::{ByteLevelSection, DecoderSection, PostProcessorSection};
@@ -66,6 +66,15 @@ impl Default for EncodeOptions {
             max_length: None,
         }
     }
+}
+
+/// Which ends of its row a part of a text has.
+#[derive(Clone, Copy, Debug)]
+pub struct Side {
+    /// Nothing stands before the part.
+    pub is_first: bool,
+    /// Nothing stands behind the part.
+    pub is_last: bool,
 }
 
 /// Reused memory of one thread's calls.
@@ -279,6 +288,75 @@ impl Tokenizer {
         Ok(())
     }
 
+    /// Whether [`cut`](Self::cut) and [`encode_part`](Self::encode_part) give a text's ids.
+    pub fn can_cut(&self, options: EncodeOptions) -> bool {
+        let texts = self
+            .template
+            .single
+            .iter()
+            .filter(|part| **part == Part::First);
+        let white = |token: &AddedToken| {
+            let forms = [
+                Some(token.content.as_str()),
+                self.parts.added.decoded(token.id),
+            ];
+            forms
+                .into_iter()
+                .flatten()
+                .any(|text| text.contains(char::is_whitespace))
+        };
+        let eats = |token: &AddedToken| {
+            token.rstrip || (token.lstrip && token.content.starts_with(char::is_alphanumeric))
+        };
+        let mut added = self.parts.added.iter();
+        let model_can = match &self.parts.model {
+            Model::WordPiece(_) => true,
+            Model::Bpe(_, section) => section.use_regex && !self.parts.added.iter().any(eats),
+        };
+        options.max_length.is_none() && texts.count() == 1 && model_can && !added.any(white)
+    }
+
+    /// A place from `at` on where a text can be cut: the ids of the two parts are those of the
+    /// whole. No word, piece or token goes across it, and nothing that is normalized.
+    pub fn cut(&self, text: &str, at: usize) -> Option<usize> {
+        let bytes = text.as_bytes();
+        let blanks =
+            (at.max(1)..bytes.len().saturating_sub(1)).filter(|&place| bytes[place] == b' ');
+        let mut places = blanks.filter(|&place| match self.parts.model {
+            Model::WordPiece(_) => true,
+            // `x y`: the blank is the beginning of ` y`.
+            Model::Bpe(..) => {
+                bytes[place - 1].is_ascii_graphic() && bytes[place + 1].is_ascii_alphabetic()
+            }
+        });
+        places.next()
+    }
+
+    /// Appends the ids of a part of a text that [`cut`](Self::cut) gave, with the special tokens
+    /// before the first part and behind the last.
+    pub fn encode_part<I: Id>(
+        &self,
+        text: &str,
+        side: Side,
+        options: EncodeOptions,
+        scratch: &mut Scratch,
+        ids: &mut Vec<I>,
+    ) {
+        let mut special_is_due = side.is_first;
+        for part in &self.template.single {
+            match part {
+                Part::First => {
+                    self.encode_text(text, options.split_special_tokens, scratch, ids);
+                    special_is_due = side.is_last;
+                }
+                Part::Special(special) if options.add_special_tokens && special_is_due => {
+                    ids.extend(special.iter().map(|&id| I::new(id)));
+                }
+                _ => {}
+            }
+        }
+    }
+
     /// Appends the ids of a text, without a template.
     fn encode_text<I: Id>(
         &self,
@@ -324,7 +402,7 @@ impl Tokenizer {
             caches,
         } = scratch;
         let cache = I::cache_mut(caches);
-        cache.get_or_init(|| Box::new(self.filled_cache().clone()));
+        cache.get_or_init(|| Box::new(self.filled_cache().with_its_short_words()));
         let Some(cache) = cache.get_mut() else { return };
         match &self.parts.model {
             Model::WordPiece(model) => {

@@ -64,12 +64,10 @@ impl Vocab {
 /// An id as it is stored: 16 bits where the vocabulary fits, else 32.
 pub trait Id: Copy + Default + Send + Sync + std::fmt::Debug + 'static {
     /// As many ids as 16 bytes hold.
-    type Lanes: AsRef<[Self]>;
+    type Lanes: Copy + Default + std::fmt::Debug + Send + Sync + AsRef<[Self]> + AsMut<[Self]>;
     /// Number of them.
     const NUM_LANES: usize = 16 / size_of::<Self>();
 
-    /// The ids that lie in 16 bytes, lowest first.
-    fn lanes(packed: u128) -> Self::Lanes;
     /// The table of words with ids of this width.
     fn cache(caches: &WordCaches) -> &OnceLock<Box<WordCache<Self>>>;
     /// The same, to change it.
@@ -82,13 +80,6 @@ pub trait Id: Copy + Default + Send + Sync + std::fmt::Debug + 'static {
 
 impl Id for u16 {
     type Lanes = [Self; 8];
-
-    #[inline]
-    fn lanes(packed: u128) -> [Self; 8] {
-        let bytes = packed.to_le_bytes();
-        let (lanes, _) = bytes.as_chunks::<2>();
-        std::array::from_fn(|lane| Self::from_le_bytes(lanes[lane]))
-    }
 
     fn cache(caches: &WordCaches) -> &OnceLock<Box<WordCache<Self>>> {
         &caches.narrow
@@ -112,13 +103,6 @@ impl Id for u16 {
 
 impl Id for u32 {
     type Lanes = [Self; 4];
-
-    #[inline]
-    fn lanes(packed: u128) -> [Self; 4] {
-        let bytes = packed.to_le_bytes();
-        let (lanes, _) = bytes.as_chunks::<4>();
-        std::array::from_fn(|lane| Self::from_le_bytes(lanes[lane]))
-    }
 
     fn cache(caches: &WordCaches) -> &OnceLock<Box<WordCache<Self>>> {
         &caches.wide

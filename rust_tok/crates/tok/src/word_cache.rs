@@ -13,7 +13,6 @@
 //! the table's state. [`WordCache::MAX_BYTES`] is its largest size, whatever passes through it;
 //! each thread has one of its own, a copy of the one that the model filled with its vocabulary.
 
-use std::marker::PhantomData;
 use std::sync::OnceLock;
 
 use crate::hash::fold;
@@ -29,18 +28,22 @@ const LONG_IDS: usize = 16;
 /// Lines of the first table at the beginning and at most, as powers of two.
 const LINE_BITS: [u32; 2] = [16, 19];
 /// Entries of the second table, as a power of two.
-const LONG_BITS: u32 = 13;
+const LONG_BITS: u32 = 15;
 
 /// A word of up to [`SHORT`] bytes: its bytes, zeros, and its length in the last byte.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Key(u128);
+pub struct Key {
+    low: u64,
+    high: u64,
+}
 
-/// The bytes that a length keeps.
-const MASKS: [u128; SHORT + 1] = {
-    let mut masks = [0; SHORT + 1];
+/// The bytes that a length keeps, and the length.
+const MASKS: [[u64; 3]; SHORT + 1] = {
+    let mut masks = [[0; 3]; SHORT + 1];
     let mut len = 1;
     while len <= SHORT {
-        masks[len] = (1 << (8 * len)) - 1;
+        let mask = (1u128 << (8 * len)) - 1;
+        masks[len] = [mask as u64, (mask >> 64) as u64, (len as u64) << 56];
         len += 1;
     }
     masks
@@ -50,8 +53,12 @@ impl Key {
     /// The first `len` of these bytes; `len` is at most [`SHORT`].
     #[inline]
     pub fn padded(bytes: &[u8; 16], len: usize) -> Self {
-        let len = len & SHORT;
-        Self(u128::from_le_bytes(*bytes) & MASKS[len] | (len as u128) << 120)
+        let (halves, _) = bytes.as_chunks::<8>();
+        let [low, high, len] = MASKS[len & SHORT];
+        Self {
+            low: u64::from_le_bytes(halves[0]) & low,
+            high: u64::from_le_bytes(halves[1]) & high | len,
+        }
     }
 
     /// The word `text[start..start + len]`; `None` when it is longer than [`SHORT`].
@@ -75,14 +82,19 @@ impl Key {
     /// that is longer.
     #[inline(always)]
     pub(crate) fn of(low: u64, high: u64, len: usize) -> Self {
-        let key = u128::from(low) | u128::from(high | (len as u64) << 56) << 64;
-        Self(if len <= SHORT { key } else { 0 })
+        if len > SHORT {
+            return Self::default();
+        }
+        Self {
+            low,
+            high: high | (len as u64) << 56,
+        }
     }
 
     /// Length of the word.
     #[inline]
     pub fn len(self) -> usize {
-        (self.0 >> 120) as usize
+        (self.high >> 56) as usize
     }
 
     /// Whether it is the key of no word.
@@ -94,7 +106,7 @@ impl Key {
     #[inline]
     fn hash(self) -> u64 {
         const SALT: [u64; 2] = [0x9E37_79B9_7F4A_7C15, 0xD6E8_FEB8_6659_FD93];
-        fold(self.0 as u64 ^ SALT[0], (self.0 >> 64) as u64 ^ SALT[1])
+        fold(self.low ^ SALT[0], self.high ^ SALT[1])
     }
 }
 
@@ -102,50 +114,62 @@ impl Key {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Place(u32);
 
-/// Two words and their ids, packed.
-#[derive(Clone, Copy, Debug, Default)]
+/// Two words and their ids; the last lane is the number of ids, or `ELSEWHERE`.
+#[derive(Clone, Copy, Debug)]
 #[repr(align(64))]
-struct Line {
+struct Line<I: Id> {
     keys: [Key; 2],
-    values: [u128; 2],
+    values: [I::Lanes; 2],
 }
 
-/// A word of up to [`LONG`] bytes and its ids.
+impl<I: Id> Default for Line<I> {
+    fn default() -> Self {
+        Self {
+            keys: Default::default(),
+            values: Default::default(),
+        }
+    }
+}
+
+/// In place of the number of ids: they don't fit beside the word, and may be in the second table.
+const ELSEWHERE: usize = 0xFF;
+
+/// A word of up to [`LONG`] bytes, its length behind it, and its ids.
 #[derive(Clone, Copy, Debug)]
 #[repr(align(64))]
 struct LongEntry {
-    word: [u8; LONG],
-    len: u8,
+    word: [u8; LONG + 1],
     num_ids: u8,
     ids: [u32; LONG_IDS],
 }
 
+impl LongEntry {
+    const EMPTY: Self = Self {
+        word: [0; LONG + 1],
+        num_ids: 0,
+        ids: [0; LONG_IDS],
+    };
+}
+
 /// A table from words to ids. See the module.
-#[derive(Clone, Debug)]
-pub struct WordCache<I> {
+#[derive(Debug)]
+pub struct WordCache<I: Id> {
     /// The highest bits of a key's hash tell its line.
-    lines: Box<[Line]>,
+    lines: Box<[Line<I>]>,
     line_bits: u32,
-    long: Box<[LongEntry]>,
+    /// Nothing before the first word is kept in it.
+    long: Vec<LongEntry>,
     /// Words that had to go since the table has its size.
     num_lost: usize,
-    ids: PhantomData<I>,
 }
 
 impl<I: Id> Default for WordCache<I> {
     fn default() -> Self {
-        let empty = LongEntry {
-            word: [0; LONG],
-            len: 0,
-            num_ids: 0,
-            ids: [0; LONG_IDS],
-        };
         Self {
             lines: vec![Line::default(); 1 << LINE_BITS[0]].into(),
             line_bits: LINE_BITS[0],
-            long: vec![empty; 1 << LONG_BITS].into(),
+            long: Vec::new(),
             num_lost: 0,
-            ids: PhantomData,
         }
     }
 }
@@ -153,7 +177,16 @@ impl<I: Id> Default for WordCache<I> {
 impl<I: Id> WordCache<I> {
     /// Most memory of a table.
     pub const MAX_BYTES: usize =
-        (size_of::<Line>() << LINE_BITS[1]) + (size_of::<LongEntry>() << LONG_BITS);
+        (size_of::<Line<I>>() << LINE_BITS[1]) + (size_of::<LongEntry>() << LONG_BITS);
+
+    /// A table with the short words of this one.
+    pub fn with_its_short_words(&self) -> Self {
+        Self {
+            lines: self.lines.clone(),
+            long: Vec::new(),
+            ..*self
+        }
+    }
 
     /// Appends the ids of a word; asks `encode` to append those of one that isn't there.
     #[inline]
@@ -209,18 +242,20 @@ impl<I: Id> WordCache<I> {
     #[inline(always)]
     pub(crate) fn push(&self, key: Key, place: Place, ids: &mut Vec<I>) -> bool {
         let line = &self.lines[place.0 as usize];
-        let first = line.keys[0] == key;
-        let value = if first {
-            line.values[0]
-        } else {
-            line.values[1]
-        };
-        let known =
-            (first | (line.keys[1] == key)) & (key != Key::default()) & (value != ELSEWHERE);
-        if known {
-            push_packed(value, ids);
+        // Which of the two it is is chance: no branch.
+        let slot = usize::from(line.keys[0] != key);
+        let known = (line.keys[slot] == key) & (key != Key::default());
+        known && push_lanes(&line.values[slot], ids)
+    }
+
+    /// Appends the ids of a word that its line doesn't tell, if the tables have them. The key of a
+    /// word that is longer than [`SHORT`] is the default.
+    pub(crate) fn append_known(&self, key: Key, word: &[u8], ids: &mut Vec<I>) -> bool {
+        match self.find(key) {
+            None if key != Key::default() => false,
+            Some(lanes) if push_lanes(lanes, ids) => true,
+            _ => self.append_known_long(word, ids),
         }
-        known
     }
 
     /// Appends the ids of a word that its line doesn't tell, and keeps them. The key of a word that
@@ -236,20 +271,26 @@ impl<I: Id> WordCache<I> {
     ) {
         match self.find(key) {
             None if key != Key::default() => {}
-            None | Some(ELSEWHERE) => return self.append_long(word, ids, encode),
-            Some(value) => return push_packed(value, ids),
+            Some(lanes) if push_lanes(lanes, ids) => return,
+            _ => return self.append_long(word, ids, encode),
         }
         let start = ids.len();
         encode(ids);
         let new = &ids[start..];
-        let value = pack(new).unwrap_or(ELSEWHERE);
-        if value == ELSEWHERE {
+        let mut value = I::Lanes::default();
+        let lanes = value.as_mut();
+        let num_ids = if new.len() < I::NUM_LANES {
+            lanes[..new.len()].copy_from_slice(new);
+            new.len()
+        } else {
             self.keep_long(word, new);
-        }
+            ELSEWHERE
+        };
+        lanes[I::NUM_LANES - 1] = I::new(num_ids as u32);
         self.keep(key, value);
     }
 
-    fn keep(&mut self, key: Key, value: u128) {
+    fn keep(&mut self, key: Key, value: I::Lanes) {
         if self.store(key, value) {
             return;
         }
@@ -274,19 +315,19 @@ impl<I: Id> WordCache<I> {
     }
 
     /// The value of a key.
-    fn find(&self, key: Key) -> Option<u128> {
+    fn find(&self, key: Key) -> Option<&I::Lanes> {
         if key == Key::default() {
             return None;
         }
         self.lines_of(key).find_map(|place| {
             let line = &self.lines[place];
             let slot = line.keys.iter().position(|&other| other == key)?;
-            Some(line.values[slot])
+            Some(&line.values[slot])
         })
     }
 
     /// Stores a key that isn't there, where there is room.
-    fn store(&mut self, key: Key, value: u128) -> bool {
+    fn store(&mut self, key: Key, value: I::Lanes) -> bool {
         self.lines_of(key).any(|place| {
             let line = &mut self.lines[place];
             let free = line.keys.iter().position(|&other| other == Key::default());
@@ -312,15 +353,9 @@ impl<I: Id> WordCache<I> {
         }
     }
 
-    fn append_long(&mut self, word: &[u8], ids: &mut Vec<I>, encode: impl FnOnce(&mut Vec<I>)) {
-        if word.len() > LONG {
-            return encode(ids);
-        }
-        let (bytes, place) = long_place(word);
-        let entry = &self.long[place];
-        if usize::from(entry.len) == word.len() && entry.word == bytes {
-            let known = &entry.ids[..usize::from(entry.num_ids)];
-            ids.extend(known.iter().map(|&id| I::new(id)));
+    /// [`append`](Self::append) for a word of more than [`SHORT`] bytes.
+    pub fn append_long(&mut self, word: &[u8], ids: &mut Vec<I>, encode: impl FnOnce(&mut Vec<I>)) {
+        if self.append_known_long(word, ids) {
             return;
         }
         let start = ids.len();
@@ -328,33 +363,57 @@ impl<I: Id> WordCache<I> {
         self.keep_long(word, &ids[start..]);
     }
 
-    fn keep_long(&mut self, word: &[u8], new: &[I]) {
-        if word.len() <= LONG && new.len() <= LONG_IDS {
-            let (bytes, place) = long_place(word);
-            let entry = &mut self.long[place];
-            (entry.word, entry.len) = (bytes, word.len() as u8);
-            entry.num_ids = new.len() as u8;
-            for (stored, id) in entry.ids.iter_mut().zip(new) {
-                *stored = id.get();
-            }
+    /// Appends the ids of a word of more than [`SHORT`] bytes, or of one with many ids, if the
+    /// table has them.
+    #[inline(never)]
+    pub fn append_known_long(&self, word: &[u8], ids: &mut Vec<I>) -> bool {
+        let Some(padded) = padded(word) else {
+            return false;
+        };
+        let entry = self.long.get(place_long(&padded, word.len()));
+        let Some(entry) = entry.filter(|entry| entry.word == padded) else {
+            return false;
+        };
+        let known = &entry.ids[..usize::from(entry.num_ids)];
+        ids.extend(known.iter().map(|&id| I::new(id)));
+        true
+    }
+
+    fn keep_long(&mut self, word: &[u8], ids: &[I]) {
+        if ids.len() > LONG_IDS {
+            return;
+        }
+        let Some(padded) = padded(word) else { return };
+        if self.long.is_empty() {
+            self.long = vec![LongEntry::EMPTY; 1 << LONG_BITS];
+        }
+        let entry = &mut self.long[place_long(&padded, word.len())];
+        entry.word = padded;
+        entry.num_ids = ids.len() as u8;
+        for (stored, id) in entry.ids.iter_mut().zip(ids) {
+            *stored = id.get();
         }
     }
 }
 
-/// The word as the second table keeps it, at most [`LONG`] bytes, and its place there.
-fn long_place(word: &[u8]) -> ([u8; LONG], usize) {
-    let mut bytes = [0; LONG];
-    bytes[..word.len()].copy_from_slice(word);
-    let hash = hash_long(&bytes, word.len());
-    (bytes, (hash >> (64 - LONG_BITS)) as usize)
+/// A word's bytes, zeros, and its length; `None` for one that is longer than [`LONG`].
+fn padded(word: &[u8]) -> Option<[u8; LONG + 1]> {
+    let mut bytes = [0; LONG + 1];
+    bytes
+        .get_mut(..LONG)?
+        .get_mut(..word.len())?
+        .copy_from_slice(word);
+    bytes[LONG] = word.len() as u8;
+    Some(bytes)
 }
 
-fn hash_long(word: &[u8; LONG], len: usize) -> u64 {
-    word.chunks(8).fold(len as u64, |hash, chunk| {
-        let mut bytes = [0; 8];
-        bytes[..chunk.len()].copy_from_slice(chunk);
-        fold(hash ^ u64::from_le_bytes(bytes), 0x9E37_79B9_7F4A_7C15)
-    })
+fn place_long(word: &[u8; LONG + 1], len: usize) -> usize {
+    let (chunks, _) = word.as_chunks::<8>();
+    let chunks = chunks[..len.div_ceil(8).min(chunks.len())].iter();
+    let hash = chunks.fold(len as u64, |hash, chunk| {
+        fold(hash ^ u64::from_le_bytes(*chunk), 0x9E37_79B9_7F4A_7C15)
+    });
+    (hash >> (64 - LONG_BITS)) as usize
 }
 
 /// A table for each width of ids, made when it is first asked for.
@@ -364,28 +423,19 @@ pub struct WordCaches {
     pub(crate) wide: OnceLock<Box<WordCache<u32>>>,
 }
 
-/// Ids side by side, their number in the last byte; `None` when they are too many.
-#[inline]
-fn pack<I: Id>(ids: &[I]) -> Option<u128> {
-    let bits = 8 * size_of::<I>() as u32;
-    if ids.len() >= I::NUM_LANES {
-        return None;
+/// Appends the ids of a value, all lanes in one store and then the length without the excess;
+/// false if they are elsewhere.
+#[inline(always)]
+fn push_lanes<I: Id>(lanes: &I::Lanes, ids: &mut Vec<I>) -> bool {
+    let lanes = lanes.as_ref();
+    let num_ids = lanes[I::NUM_LANES - 1].get() as usize;
+    if num_ids == ELSEWHERE {
+        return false;
     }
-    let lanes = ids.iter().rev();
-    let packed = lanes.fold(0, |packed, id| packed << bits | u128::from(id.get()));
-    Some(packed | (ids.len() as u128) << 120)
-}
-
-/// Value of a word whose ids don't fit beside it: they may be in the second table.
-const ELSEWHERE: u128 = u128::MAX;
-
-/// Appends what [`pack`] made: all lanes in one store, then the length without the excess.
-#[inline]
-fn push_packed<I: Id>(value: u128, ids: &mut Vec<I>) {
-    let num_ids = (value >> 120) as usize;
     let end = ids.len() + num_ids;
-    ids.extend_from_slice(I::lanes(value).as_ref());
+    ids.extend_from_slice(lanes);
     ids.truncate(end);
+    true
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ pub(super) struct Chunk {
     /// A bit where a byte is odd.
     odd: [u8; NUM_BIT_BYTES],
     num_blocks: usize,
-    pub(super) has_odd: bool,
+    has_odd: bool,
 }
 
 impl Default for Chunk {
@@ -125,16 +125,34 @@ impl Chunk {
         }
     }
 
-    /// Whether any of the first `len` bytes from here is odd; `len` is less than 57.
+    /// Whether any of the first `len` bytes from here is odd.
     #[inline]
     pub(super) fn any_odd(&self, start: usize, len: usize) -> bool {
-        bits(&self.odd, start) & ((1 << len) - 1) != 0
+        let mut at = start;
+        self.has_odd
+            && loop {
+                let odd = bits(&self.odd, at);
+                let left = start + len - at;
+                if left <= 57 {
+                    return odd & ((1 << left) - 1) != 0;
+                }
+                if odd & ((1 << 57) - 1) != 0 {
+                    return true;
+                }
+                at += 57;
+            }
     }
 
     /// Bytes of the chunk.
     #[inline]
     pub(super) fn bytes(&self, start: usize, len: usize) -> &[u8] {
         &self.bytes[start..start + len]
+    }
+
+    /// Bytes of the chunk from here on; those behind the text are anything.
+    #[inline]
+    pub(super) fn rest(&self, start: usize) -> &[u8] {
+        &self.bytes[start..]
     }
 
     /// Sixteen bytes of the chunk; those behind the text are anything.

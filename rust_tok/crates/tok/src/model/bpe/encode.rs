@@ -59,7 +59,7 @@ impl Bpe {
     }
 }
 
-struct Encode<'a, I> {
+struct Encode<'a, I: Id> {
     model: &'a Bpe,
     text: &'a str,
     cache: &'a mut WordCache<I>,

@@ -122,6 +122,10 @@ impl Pieces {
 
     #[inline]
     fn pop<I: Id>(&self, failure: &Failure, ids: &mut Vec<I>) {
+        if failure.num_pops == 1 {
+            ids.push(I::new(self.pops[failure.pops as usize].id));
+            return;
+        }
         let start = ids.len();
         ids.resize(start + failure.num_pops as usize, I::default());
         let mut place = failure.pops;
