@@ -76,7 +76,9 @@ class Submitter:
     def info(self, name: str) -> Any:
         return self.client.get_job_info(name)
 
-    def wait(self, name: str, condition: Callable[[], bool] | None = None) -> str:
+    def wait(
+        self, name: str, condition: Callable[[], bool] | None = None, every_s: float = 0.2
+    ) -> str:
         """The status when the job has ended, or when the condition holds."""
         deadline = time.monotonic() + TIMEOUT_S
         while True:
@@ -84,7 +86,7 @@ class Submitter:
             if status.is_terminal() or (condition and condition()):
                 return str(status.value)
             assert time.monotonic() < deadline, self.logs(name)
-            time.sleep(0.2)
+            time.sleep(every_s)
 
     def run(self, job: str, *arguments: str) -> str:
         """The logs of a job that succeeds."""

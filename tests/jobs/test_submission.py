@@ -16,6 +16,8 @@ from finetuning.cases import sentences, write_csv, write_model
 from submitting import ROOT, TRAVELS, Submitter, copy_project
 
 from raybert.cluster import RunningCluster
+from raybert.inference.bulk import in_process, prepare
+from raybert.settings.command_line import parse
 from raybert.storage import Location
 from raybert.tracking.metrics_log import read_rows
 from raybert.training.checkpoints import CheckpointStore
@@ -49,6 +51,8 @@ LABELLED = (
     *("--model.init_from", "model", "--data.train", "train.csv"),
     *("--data.max_length", "32", "--finetuning.batch_size", "8"),
 )
+# Enough that a worker can be killed before the last.
+NUM_PARTS = 200
 ENDLESS = ("--pretraining.steps", "1000000")
 
 
@@ -205,6 +209,67 @@ def test_a_sweep_whose_driver_was_killed_is_finished_by_submitting_it_again(
     assert len(after) == len(Ledger(Location.parse(sweep)).entries()) == 4
     assert all(after[key] == entry for key, entry in before.items())
     assert (sweep / "leaderboard.csv").read_text().count("\n") == 1 + 4
+
+
+@pytest.mark.cluster
+def test_a_prediction_one_of_whose_workers_is_killed_ends_with_the_same_files(
+    submitter: Submitter, labelled: None
+):
+    """Its successor and the other worker do every part, and none is doubled."""
+    storage = submitter.storage
+    write_csv(storage / "rows.csv", sentences(NUM_PARTS))
+
+    def line(output: str) -> list[str]:
+        return [
+            *("--model.path", str(storage / "model"), "--input.paths", str(storage / "rows.csv")),
+            *("--output", str(storage / output), "--prediction.kind", "embeddings"),
+            *("--input.rows_per_part", "1", "--prediction.workers", "2"),
+        ]
+
+    def num_done() -> int:
+        return len(list(storage.glob("embedded/_raybert/part-*.json")))
+
+    job = submitter.submit("predict", *line("embedded"))
+    workers: list[int] = []
+
+    def both_are_there() -> bool:
+        workers[:] = prediction_workers(submitter.url)
+        return len(workers) == 2
+
+    assert submitter.wait(job, both_are_there) == "RUNNING", submitter.logs(job)
+    assert submitter.wait(job, lambda: num_done() > 2, every_s=0.005) == "RUNNING"
+    os.kill(workers[0], signal.SIGKILL)
+    assert num_done() < NUM_PARTS
+    assert submitter.wait(job) == "SUCCEEDED", submitter.logs(job)
+    assert_readable(submitter.logs(job))
+
+    predict_in_this_process(line("whole"))
+    assert content(storage / "embedded") == content(storage / "whole")
+
+
+def prediction_workers(dashboard: str) -> list[int]:
+    """Process ids of those that have a model, or are loading it."""
+    from ray.util.state import list_actors
+
+    actors: Any = list_actors(dashboard, filters=[("state", "=", "ALIVE")], detail=True)
+    return [int(actor.pid) for actor in actors if "_PredictionWorker" in actor.class_name]
+
+
+def predict_in_this_process(arguments: list[str]) -> None:
+    import torch
+
+    sections = ("output", "model", "input", "prediction", "cluster")
+    settings = parse(arguments, description="", sections=sections)
+    assert settings is not None
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as the workers have
+    prepare(settings).run(in_process)
+    torch.set_num_threads(threads)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def packages_differ(submitter: Submitter, *names: str) -> bool:

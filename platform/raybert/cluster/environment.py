@@ -23,6 +23,8 @@ DRIVER_DEFAULTS = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     # Silences a notice about a coming change of a default that we don't depend on.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # Ray's lines about killed workers are for `ray job logs` too, which is no terminal.
+    "RAY_COLOR_PREFIX": "0",
 }
 
 # A step allocates and frees the same large buffers again and again. By default glibc gives
