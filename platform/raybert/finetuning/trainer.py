@@ -46,6 +46,7 @@ from raybert.training.group import WorkerGroup
 from raybert.training.lease import Lease
 from raybert.training.loop import Cadence, OnCheckpoint, Outcome, Permit, Tracker, TrainingLoop
 from raybert.training.precision import PrecisionName
+from raybert.training.process import prepare_process
 from raybert.training.stopping import StopRequest
 
 SECTION = "finetuning"
@@ -151,6 +152,7 @@ class FinetuningTrainer:
         self._data = data
         self._tracker = tracker
         self._device = device or choose_device()
+        prepare_process(settings.finetuning, self._device)
         self._run = Location.parse(run)
         self._lease = Lease(self._run) if permit is None and self.group.rank == 0 else None
         self._permit = permit

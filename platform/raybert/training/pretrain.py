@@ -11,7 +11,6 @@ Ray Train group each run one `Trainer`, and so does a notebook.
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -19,11 +18,9 @@ from typing import Any
 
 import torch
 
-from bert import kernels
 from bert.batch import PackedBatch
 from bert.bert import BertForPreTraining
 from bert.hf import from_hf_tensors
-from bert.memory import keep_freed_memory
 from raybert.errors import UserError
 from raybert.samples import PretrainingSamples
 from raybert.settings import Settings
@@ -41,6 +38,7 @@ from raybert.training.lease import Lease
 from raybert.training.loop import Cadence, OnCheckpoint, Outcome, Permit, Tracker, TrainingLoop
 from raybert.training.objectives import PretrainingObjective
 from raybert.training.precision import PrecisionName
+from raybert.training.process import prepare_process
 from raybert.training.run_identity import record, settle, with_pretraining
 from raybert.training.stopping import StopRequest
 
@@ -91,7 +89,7 @@ class Trainer:
         self._samples = samples
         self._tracker = tracker
         self._device = device or choose_device()
-        _prepare_process(settings.pretraining.kernels, self._device)
+        prepare_process(settings.pretraining, self._device)
         self._run = Location.parse(run)
         self._lease = Lease(self._run) if permit is None and self.group.rank == 0 else None
         self.settings = self._settle(settings)
@@ -230,17 +228,6 @@ class Trainer:
         card = model_card(self._run.name, self.model.config, facts, metrics)
         write_export(place, weights_in_host_memory(self.model), self._files, card)
         return place
-
-
-def _prepare_process(choice: kernels.Choice, device: torch.device) -> None:
-    """Chooses kernels; keeps the memory of a step for the next one, in any process."""
-    if device.type == "cpu":
-        keep_freed_memory()
-    try:
-        kernels.choose(choice)
-    except ValueError as error:
-        raise UserError(f"pretraining.kernels: {error}") from error
-    logging.getLogger(__name__).info("kernels: %s", kernels.describe(device))
 
 
 @dataclass(frozen=True)
