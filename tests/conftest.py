@@ -23,6 +23,8 @@ for name in ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 # Metrics are at the node's port after a moment, not after ten seconds.
 os.environ["RAY_metrics_report_interval_ms"] = "500"  # noqa: SIM112 - Ray's own spelling
+# Ray's default of 15 lets whatever else the machine does starve the workers that tests wait for.
+os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - Ray's own spelling
 
 
 @pytest.fixture(scope="session")

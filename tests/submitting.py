@@ -14,7 +14,7 @@ from raybert.cluster import RunningCluster
 ROOT = Path(__file__).parents[1]
 RAY = Path(sys.executable).parent / "ray"
 TRAVELS = ("platform", "models", "jobs")
-TIMEOUT_S = 180
+TIMEOUT_S = 300
 
 
 def copy_project(folder: Path) -> Path:
