@@ -34,7 +34,7 @@ TOKENIZER_BENCHMARKS := bench_tokenizers bench_tokenizer_training bench_sentence
 setup: $(PACKAGE) ## create .venv, install the pinned requirements, build the Rust packages (only what is missing or stale)
 
 .PHONY: demo
-demo: setup ## text in, a BERT out: tokenizer, token shards, pretraining on a local Ray cluster, fill-mask (CORPUS='path/*.txt' for yours)
+demo: setup ## text in, a BERT and a classifier out, every job on a local Ray cluster (CORPUS='path/*.txt' for yours)
 	@$(BIN)/python jobs/demo.py --run '$(DEMO_RUN)' $(if $(CORPUS),--corpus.paths '$(CORPUS)')
 
 ##@ Contribute
