@@ -4,7 +4,7 @@ import itertools
 import json
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 import pytest
@@ -204,6 +204,15 @@ def test_what_progress_raises_ends_the_training(stage: str) -> None:
         rust_tok.train_wordpiece(["ab ab"], progress=stop)
 
 
+@pytest.fixture
+def ctrl_c_interrupts() -> Iterator[None]:
+    """Python's own handler, which a process that was started in the background lacks."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c_interrupts")
 def test_ctrl_c_ends_the_training() -> None:
     endless = itertools.repeat("no Python code runs between these texts")
     main = threading.main_thread().ident
