@@ -72,7 +72,7 @@ def test_another_process_joins_and_leaves_the_cluster_running(ray_cluster: Runni
     assert (
         "99 workers with 1 CPU each were asked for, and the cluster has 4 CPUs" in joined["refusal"]
     )
-    # Quiet: nothing of Ray's own reached the terminal, but what it says on a machine without a route.
+    # Nothing of Ray's own reached the terminal, but what it says where there is no route.
     told = [line for line in done.stderr.splitlines() if "local IP via external" not in line]
     assert told == []
 
