@@ -59,7 +59,7 @@ def test_a_group_learns_at_its_factor_of_the_rate():
     flat = FlatParameters(small_model(), 1, slower_embeddings)
     optimizer = AdamW(flat, 0, AdamWSettings(weight_decay=0.0))
     before = flat.values.clone()
-    optimizer.step(torch.ones_like(flat.values), 1e-2, torch.zeros(()))
+    optimizer.step(torch.ones_like(flat.values), 1e-2, torch.zeros(()), torch.ones(()))
     for name, moved in flat.named_views(flat.values - before):
         assert moved.mean().item() == pytest.approx(-1e-2 * slower_embeddings(name), rel=1e-4)
 
