@@ -7,7 +7,6 @@ would be retried, and its message buried in Ray's own.
 
 from __future__ import annotations
 
-import logging
 import os
 import pickle
 import time
@@ -22,6 +21,7 @@ import ray.data
 
 import rust_tok
 from raybert.cluster.nodes import Expectation, check_once
+from raybert.cluster.outcomes import as_user_error, outcome_batch, outcomes_of
 from raybert.corpus.content import PassedOver
 from raybert.corpus.ranges import TextRange
 from raybert.corpus.shards import ShardMaker
@@ -46,25 +46,12 @@ def tokenize_ranges(
     Raises:
         UserError: of the first range that failed; shards that are written stay.
     """
-    _quiet()
     rows = [{"range": pickle.dumps(text_range)} for text_range in ranges]
     task: Any = _TokenizeTask(maker, expectation)
     dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
         task, batch_size=1, num_cpus=1
     )
-    dataset.context.enable_progress_bars = False
-    for row in dataset.iter_rows():
-        outcome = pickle.loads(row["outcome"])
-        if isinstance(outcome, UserError):
-            raise outcome
-        yield outcome
-
-
-def _quiet() -> None:
-    """Ray Data's own news stay in its log file; the job shows progress itself."""
-    for handler in logging.getLogger("ray.data").handlers:
-        if isinstance(handler, logging.StreamHandler):
-            handler.setLevel(logging.ERROR)
+    yield from outcomes_of(dataset)
 
 
 @dataclass(frozen=True)
@@ -81,8 +68,8 @@ class _TokenizeTask:
             shards = tuple(self.maker.make(text_range))
             outcome = Finished(text_range, shards, time.perf_counter() - began)
         except (UserError, OSError) as error:
-            outcome = _as_user_error(error)
-        return {"outcome": [pickle.dumps(outcome)]}
+            outcome = as_user_error(error)
+        return outcome_batch(outcome)
 
 
 def count_ranges(
@@ -150,7 +137,7 @@ def _count(counter: WordCounter, text_range: TextRange, expectation: Expectation
         check_once(expectation)
         counts = counter.count(text_range, passed_over)
     except (UserError, OSError) as error:
-        return [_as_user_error(error)] + [_sent(counter.empty())] * _PARTS
+        return [as_user_error(error)] + [_sent(counter.empty())] * _PARTS
     return [passed_over, *map(_sent, counts.partition(_PARTS))]
 
 
@@ -182,9 +169,3 @@ def _received(counts: pa.RecordBatch) -> rust_tok.WordCounts:
 def _one_thread() -> None:
     """A task has one CPU; rayon reads this when it is first used in a process."""
     os.environ["RAYON_NUM_THREADS"] = "1"
-
-
-def _as_user_error(error: UserError | OSError) -> UserError:
-    if isinstance(error, UserError):
-        return error
-    return UserError(f"a file can't be read or written: {error}")

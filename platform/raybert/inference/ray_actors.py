@@ -8,7 +8,6 @@ is started again and its part given out again; what it had committed is written 
 
 from __future__ import annotations
 
-import logging
 import os
 import pickle
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,7 @@ import ray.data
 
 from raybert.cluster import WorkerRequest
 from raybert.cluster.nodes import Expectation
+from raybert.cluster.outcomes import as_user_error, outcome_batch, outcomes_of
 from raybert.errors import UserError
 from raybert.inference.parts import Entry, PartMaker, Task
 
@@ -39,7 +39,6 @@ def predict_parts(
     Raises:
         UserError: of the first part that failed; parts that are committed stay.
     """
-    _quiet()
     rows = [{"task": pickle.dumps(task)} for task in tasks]
     actor: Any = _PredictionWorker
     dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
@@ -52,19 +51,7 @@ def predict_parts(
         num_cpus=workers.num_cpus,
         num_gpus=workers.gpus or None,
     )
-    dataset.context.enable_progress_bars = False
-    for row in dataset.iter_rows():
-        outcome = pickle.loads(row["outcome"])
-        if isinstance(outcome, UserError):
-            raise outcome
-        yield outcome
-
-
-def _quiet() -> None:
-    """Ray Data's own news stay in its log file; the job shows progress itself."""
-    for handler in logging.getLogger("ray.data").handlers:
-        if isinstance(handler, logging.StreamHandler):
-            handler.setLevel(logging.ERROR)
+    yield from outcomes_of(dataset)
 
 
 class _PredictionWorker:
@@ -86,11 +73,11 @@ class _PredictionWorker:
             expectation.check()
             self._predictor = _load(maker, num_cpus, num_gpus)
         except (UserError, OSError) as error:
-            self._mistake = _as_user_error(error)
+            self._mistake = as_user_error(error)
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list[bytes]]:
         (task,) = map(pickle.loads, batch["task"])
-        return {"outcome": [pickle.dumps(self._outcome(task))]}
+        return outcome_batch(self._outcome(task))
 
     def _outcome(self, task: Task) -> Entry | UserError:
         if self._mistake is not None:
@@ -98,7 +85,7 @@ class _PredictionWorker:
         try:
             return self._maker.make(task, self._predictor)
         except (UserError, OSError) as error:
-            return _as_user_error(error)
+            return as_user_error(error)
 
 
 def _load(maker: PartMaker, num_cpus: int, num_gpus: int) -> Any:
@@ -116,9 +103,3 @@ def _load(maker: PartMaker, num_cpus: int, num_gpus: int) -> Any:
     if loaded.fingerprint != maker.fingerprint:
         raise UserError(f"{maker.model} is not on this node what it is for the driver")
     return Predictor(loaded, maker.prediction, device)
-
-
-def _as_user_error(error: UserError | OSError) -> UserError:
-    if isinstance(error, UserError):
-        return error
-    return UserError(f"a file can't be read or written: {error}")

@@ -8,17 +8,12 @@ from typing import Final, Literal
 
 from raybert.errors import UserError
 from raybert.storage import Location
-from raybert.storage.compression import (
-    COMPRESSION_SUFFIXES,
-    Compression,
-    compression_of,
-    without_compression,
-)
-from raybert.storage.listing import FoundFile, find_files
+from raybert.storage.compression import Compression
+from raybert.storage.formats import FileFormats
 
 TableFormat = Literal["csv", "tsv", "jsonl", "parquet", "txt"]
 
-_FORMATS: Final[dict[str, TableFormat]] = {
+_SUFFIXES: Final[dict[str, TableFormat]] = {
     ".csv": "csv",
     ".tsv": "tsv",
     ".jsonl": "jsonl",
@@ -70,51 +65,15 @@ def list_tables(
     if delimiter is not None and (len(delimiter.encode()) != 1 or delimiter in '"\r\n'):
         raise UserError(f"the delimiter {delimiter!r} is not one ASCII character between fields")
     files: dict[str, TableFile] = {}
+    formats = FileFormats[TableFormat](setting, _SUFFIXES)
     for path in paths:
-        listing = find_files(path, setting)
-        found = list(listing.files)
-        if listing.is_folder and format == "auto":
-            found = [file for file in found if _format_of(file.location.name)]
-        if not found:
-            what = f"is a folder without a file of {_known()}" if listing.is_folder else None
-            raise UserError(f"{setting}: {path} {what or 'matches no file'}")
-        for file in found:
-            files[file.location.address] = _table_file(file, setting, format, delimiter)
+        for found in formats.find(path, format):
+            files[found.file.location.address] = TableFile(
+                location=found.file.location,
+                format=found.format,
+                compression=found.compression,
+                delimiter=delimiter or ("\t" if found.format == "tsv" else ","),
+                num_bytes=found.file.num_bytes,
+                fingerprint=found.file.fingerprint,
+            )
     return tuple(files[address] for address in sorted(files))
-
-
-def _table_file(
-    file: FoundFile,
-    setting: str,
-    format: Literal["auto"] | TableFormat,
-    delimiter: str | None,
-) -> TableFile:
-    name = file.location.name
-    known = _format_of(name) if format == "auto" else format
-    if known is None:
-        raise UserError(
-            f"{setting}: the name of {file.location} doesn't tell its format; known: {_known()}"
-        )
-    compression = compression_of(name)
-    if known == "parquet" and compression is not None:
-        raise UserError(
-            f"{setting}: {file.location}: parquet compresses by itself and is read by parts; "
-            f"unpack the {compression} around it"
-        )
-    return TableFile(
-        location=file.location,
-        format=known,
-        compression=compression,
-        delimiter=delimiter or ("\t" if known == "tsv" else ","),
-        num_bytes=file.num_bytes,
-        fingerprint=file.fingerprint,
-    )
-
-
-def _format_of(name: str) -> TableFormat | None:
-    name = without_compression(name)
-    return next((f for suffix, f in _FORMATS.items() if name.endswith(suffix)), None)
-
-
-def _known() -> str:
-    return f"{', '.join(_FORMATS)} (text also with {' or '.join(COMPRESSION_SUFFIXES)})"
