@@ -2,8 +2,7 @@
 
 from rust_tok._native import (
     DamagedFileError,
-    IdColumn,
-    SentenceColumn,
+    ListColumn,
     Tokenizer,
     TokenizerError,
     UnsupportedError,
@@ -16,8 +15,7 @@ from rust_tok._native import (
 
 __all__ = [
     "DamagedFileError",
-    "IdColumn",
-    "SentenceColumn",
+    "ListColumn",
     "Tokenizer",
     "TokenizerError",
     "UnsupportedError",

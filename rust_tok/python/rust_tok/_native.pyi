@@ -4,8 +4,7 @@ from typing import Any, Literal, Protocol, final, type_check_only
 
 __all__ = [
     "DamagedFileError",
-    "IdColumn",
-    "SentenceColumn",
+    "ListColumn",
     "Tokenizer",
     "TokenizerError",
     "UnsupportedError",
@@ -40,11 +39,12 @@ class UnsupportedError(TokenizerError):
     """A file that asks for something rust_tok does not do exactly, by its name."""
 
 @final
-class IdColumn:
-    """A column of lists of ids (uint16 where the vocabulary fits, else uint32).
+class ListColumn:
+    """A column of lists: of ids (uint16 where the vocabulary fits, else uint32) or of sentences.
 
-    Give it to any Arrow library: `pyarrow.array(ids)`, `polars.Series(ids)`. The type is
-    `list`, or `large_list` where one call gave more than 2**31 - 1 ids.
+    Give it to any Arrow library: `pyarrow.array(ids)`, `polars.Series(ids)`. The type is `list`
+    (of `string` for sentences), or `large_list` and `large_string` where 32 bits of offset aren't
+    enough for what one call gave.
     """
 
     def __arrow_c_schema__(self) -> Any: ...
@@ -105,7 +105,7 @@ class Tokenizer:
         max_length: int | None = None,
         *,
         split_special_tokens: bool = False,
-    ) -> IdColumn:
+    ) -> ListColumn:
         """Encode a column of string, large_string or string_view, or of lists of them.
 
         A null stays null. `max_length` cuts each row, special tokens included; a pair is cut
@@ -234,20 +234,7 @@ def train_bpe(
     BERT; `[MASK]` or `<mask>` takes the blank before it. `progress` as in `train_wordpiece`.
     """
 
-@final
-class SentenceColumn:
-    """A column of lists of sentences.
-
-    Give it to any Arrow library: `pyarrow.array(sentences)`. The type is `list<string>`, with
-    `large_list` or `large_string` where 32 bits of offset aren't enough.
-    """
-
-    def __arrow_c_schema__(self) -> Any: ...
-    def __arrow_c_array__(self, requested_schema: object | None = None) -> tuple[Any, Any]: ...
-    def __arrow_c_stream__(self, requested_schema: object | None = None) -> Any: ...
-    def __len__(self) -> int: ...
-
-def split_sentences(column: ArrowArray | ArrowStream, abbreviations: bool = True) -> SentenceColumn:
+def split_sentences(column: ArrowArray | ArrowStream, abbreviations: bool = True) -> ListColumn:
     """Split each text of a column into sentences; together they are the text. Nulls stay null.
 
     Sentences end where UAX 29 (Unicode 17) ends them, with two additions: a line's end inside a

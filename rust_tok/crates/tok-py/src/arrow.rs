@@ -6,7 +6,8 @@ use std::sync::Arc;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyTuple};
-use tok_arrow::export;
+use tok::sentences::Sentences;
+use tok_arrow::export::{self, Buffer};
 use tok_arrow::ffi::{Array, Interface, Schema, Stream};
 use tok_arrow::import::Outer;
 use tok_arrow::{AnyLists, Column, Node, lists};
@@ -86,13 +87,13 @@ fn give<T: Interface + Send>(py: Python<'_>, held: T) -> PyResult<Bound<'_, PyCa
     PyCapsule::new_with_value(py, held, T::CAPSULE)
 }
 
-/// A column of lists of ids. Give it to any Arrow library: `pyarrow.array(ids)`.
+/// A column of lists, of ids or of sentences. Give it to any Arrow library: `pyarrow.array(ids)`.
 #[pyclass(frozen, module = "rust_tok")]
 #[derive(Debug)]
-pub(crate) struct IdColumn(Exported);
+pub(crate) struct ListColumn(Exported);
 
 #[pymethods]
-impl IdColumn {
+impl ListColumn {
     fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
         self.0.schema(py)
     }
@@ -123,9 +124,24 @@ impl IdColumn {
     }
 }
 
-impl IdColumn {
-    /// Lists of ids as a column, with the lists around them if there are any.
-    pub(crate) fn new(ids: AnyLists, valid: Option<Vec<bool>>, outer: Option<Outer>) -> Self {
+impl ListColumn {
+    /// Lists of ids, with the lists around them if there are any.
+    pub(crate) fn of_ids(ids: AnyLists, valid: Option<Vec<bool>>, outer: Option<Outer>) -> Self {
         Self(Exported(lists::ids(ids, valid, outer)))
+    }
+
+    /// The sentences of each text.
+    pub(crate) fn of_sentences(sentences: Sentences) -> Self {
+        let Sentences {
+            text,
+            ends,
+            rows,
+            valid,
+        } = sentences;
+        let from_zero = |ends: Vec<i64>| std::iter::once(0).chain(ends).collect();
+        let texts = lists::text(c"item", from_zero(ends), text);
+        let offsets = Buffer::I64(from_zero(rows));
+        let node = lists::list(offsets, valid.len(), Some(valid), texts);
+        Self(Exported(Arc::new(node)))
     }
 }

@@ -15,11 +15,11 @@ mod _native {
     use pyo3::prelude::*;
 
     #[pymodule_export]
-    use crate::arrow::IdColumn;
+    use crate::arrow::ListColumn;
     #[pymodule_export]
     use crate::errors::{DamagedFileError, TokenizerError, UnsupportedError};
     #[pymodule_export]
-    use crate::sentences::{SentenceColumn, split_sentences};
+    use crate::sentences::split_sentences;
     #[pymodule_export]
     use crate::tokenizer::Tokenizer;
     #[pymodule_export]
