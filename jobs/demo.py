@@ -6,10 +6,12 @@ Without --corpus.paths it takes the default corpus, whose labels make a task for
 again, it does what is missing.
 """
 
+import contextlib
 import json
 import sys
 import textwrap
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Console
@@ -52,10 +54,12 @@ def demo(settings: Settings) -> None:
         task = _labelled_task(folder / "data")
         corpus = settings.corpus.model_copy(update={"paths": (str(task.pretraining),)})
         settings = settings.model_copy(update={"corpus": corpus})
-    with start(settings.cluster) as cluster:
-        if cluster.dashboard_url:
-            print(f"watch it on {cluster.dashboard_hint}")
-        model = _pretrained(settings, folder)
+    # Ray Data's helpers stay for as long as their cluster, and would take from the memory of what
+    # comes after them.
+    with _cluster(settings):
+        tokens = _tokenized(settings, folder)
+    with _cluster(settings):
+        model = _pretrained(settings, tokens, folder / "pretraining")
         _fill_masks(model)
         searched = None if task is None else _search(settings, task, model, folder / "search")
     made = [(model, "loads with transformers' AutoModelForPreTraining")]
@@ -80,13 +84,25 @@ def _labelled_task(folder: Path) -> PackageTask:
     return write_package_task(corpus, folder)
 
 
-def _pretrained(settings: Settings, folder: Path) -> Path:
-    tokenizer, tokens, run = (folder / name for name in ("tokenizer", "tokens", "pretraining"))
+@contextlib.contextmanager
+def _cluster(settings: Settings) -> Iterator[None]:
+    with start(settings.cluster) as cluster:
+        if cluster.dashboard_url:
+            print(f"watch it on {cluster.dashboard_hint}")
+        yield
+
+
+def _tokenized(settings: Settings, folder: Path) -> Path:
+    tokenizer, tokens = folder / "tokenizer", folder / "tokens"
     _heading("1. a tokenizer, trained on the text")
     train_tokenizer_job(settings.model_copy(update={"output": str(tokenizer)}))
     _heading("2. token shards")
     trained = settings.tokenizer.model_copy(update={"path": str(tokenizer)})
     tokenize_corpus_job(settings.model_copy(update={"output": str(tokens), "tokenizer": trained}))
+    return tokens
+
+
+def _pretrained(settings: Settings, tokens: Path, run: Path) -> Path:
     _heading(f"3. pretraining on {settings.cluster.num_workers} workers")
     pretrain(settings.model_copy(update={"tokens": str(tokens), "run": str(run)}))
     return run / "export"

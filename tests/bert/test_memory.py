@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import sys
 
 import pytest
+
+from bert.prepacked import can_prepack
 
 PROGRAM = """
 import resource
@@ -21,6 +24,24 @@ def faults_of_reuse():
 print(faults_of_reuse(), keep_freed_memory(), faults_of_reuse())
 """
 
+# Resident MiB after products of 100 and of 400 different numbers of rows.
+MANY_SHAPES = """
+import torch
+from bert.prepacked import PrepackedLinear
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096 >> 20
+
+torch.set_num_threads(1)
+with torch.inference_mode():
+    product = PrepackedLinear(torch.nn.Linear(64, 64))
+    for rows in range(1, 401):
+        product(torch.ones(rows, 64))
+        if rows in (100, 400):
+            print(resident())
+"""
+
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc's allocator")
 def test_memory_that_was_freed_is_used_again_without_page_faults() -> None:
@@ -31,3 +52,19 @@ def test_memory_that_was_freed_is_used_again_without_page_faults() -> None:
     before, taken, after = output.split()
     assert taken == "True"
     assert int(after) < int(before) / 10
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or not can_prepack(), reason="asks Linux about oneDNN's memory"
+)
+def test_code_that_was_compiled_for_shapes_that_never_come_again_is_let_go() -> None:
+    unset = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
+    output = subprocess.run(
+        [sys.executable, "-c", MANY_SHAPES],
+        env={name: value for name, value in os.environ.items() if name not in unset},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    early, late = map(int, output.split())
+    assert late - early < 16

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from folders import content
 
 import rust_tok
 from raybert.cluster import RunningCluster
@@ -36,10 +37,6 @@ def mistake(
         run(job, *arguments)
     assert exit_info.value.code == 2
     return capsys.readouterr().err
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from folders import content
 
 import rust_tok
 from raybert.corpus import Corpus, open_tokenizer, tokenize
@@ -23,10 +24,6 @@ SMALL = 4 / 1024  # MiB: a dozen ranges of the test's corpus
 
 def corpus_of(path: Path | str, **settings) -> Corpus:
     return Corpus.open(CorpusSettings(paths=(str(path),), **{"range_mebibytes": SMALL, **settings}))
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
 def times(folder: Path) -> dict[str, int]:

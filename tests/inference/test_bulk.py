@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from folders import content
 from tiny_models import WORDS
 
 from raybert import inference
@@ -32,11 +33,6 @@ def replaced(line: list[object], paths: Path | str) -> list[object]:
     """The line with other input paths, which would add up."""
     at = line.index("--input.paths")
     return [*line[: at + 1], paths, *line[at + 2 :]]
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 @pytest.fixture

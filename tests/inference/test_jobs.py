@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from folders import content
 
 from raybert.cluster import RunningCluster
 from raybert.inference.bulk import in_process, prepare
@@ -26,11 +27,6 @@ def settings_of(arguments: list[str]) -> Settings:
     settings = parse(arguments, description="", sections=SECTIONS)
     assert settings is not None
     return settings
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from finetuning.cases import sentences, write_csv, write_model
+from folders import content
 from submitting import ROOT, TRAVELS, Submitter, copy_project
 
 from raybert.cluster import RunningCluster
@@ -265,11 +266,6 @@ def predict_in_this_process(arguments: list[str]) -> None:
     torch.set_num_threads(1)  # as the workers have
     prepare(settings).run(in_process)
     torch.set_num_threads(threads)
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def packages_differ(submitter: Submitter, *names: str) -> bool:
