@@ -3,13 +3,16 @@
 //! Workers take the next stretch of rows (about [`CHUNK_BYTES`] of text), encode it into a buffer
 //! of their own, and hand it in; a row of more than [`LARGE_BYTES`] is cut into parts where that
 //! changes nothing ([`Tokenizer::cut`]). Whoever hands in the stretch whose turn it is copies it and those
-//! that waited to the output. A buffer is used again, so that the memory of a call is its output
-//! and some chunks, and the order of the output does not depend on the threads.
+//! that waited to the output. A buffer is used again and nobody runs far ahead, so that the memory
+//! of a call is its output and some chunks, and the order of the output does not depend on the
+//! threads.
 
-use std::collections::BTreeMap;
+mod assembly;
+
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard};
 
+use self::assembly::{Assembly, Chunk};
 use crate::tokenizer::{EncodeOptions, Scratch, Side, Tokenizer};
 use crate::vocab::Id;
 use crate::{Error, Result, threads};
@@ -47,33 +50,7 @@ pub struct Lists<I> {
     pub lengths: Vec<u32>,
 }
 
-/// The lists of one stretch of rows, or of a part of a row.
-#[derive(Debug, Default)]
-struct Chunk<I> {
-    lists: Lists<I>,
-    /// The first row goes on with the last one of the lists before these.
-    continues: bool,
-}
-
 impl<I: Id> Lists<I> {
-    fn append(&mut self, chunk: &Chunk<I>) -> Result<()> {
-        self.ids.extend_from_slice(&chunk.lists.ids);
-        let mut lengths = chunk.lists.lengths.as_slice();
-        if let (true, Some(last), [more, rest @ ..]) =
-            (chunk.continues, self.lengths.last_mut(), lengths)
-        {
-            *last = last.checked_add(*more).ok_or_else(too_many)?;
-            lengths = rest;
-        }
-        self.lengths.extend_from_slice(lengths);
-        Ok(())
-    }
-
-    fn clear(&mut self) {
-        self.ids.clear();
-        self.lengths.clear();
-    }
-
     /// The ids of each row.
     pub fn iter(&self) -> impl Iterator<Item = &[I]> {
         let mut rest = self.ids.as_slice();
@@ -174,8 +151,9 @@ fn encode_round<I: Id>(
     mut lists: Lists<I>,
 ) -> Result<Lists<I>> {
     let bytes: usize = round.clone().map(|row| rows.weight(row)).sum();
-    // Most texts have no more ids than this; what isn't needed is given back.
-    lists.ids.reserve(bytes / 3);
+    // Hardly a text has more ids than bytes. Memory that nothing is written to isn't taken from the
+    // system, and what isn't needed is given back; growing in steps would copy.
+    lists.ids.reserve(bytes);
     let alone = bytes <= CHUNK_BYTES || threads::count() == 1;
     let pool = if alone { None } else { threads::pool() };
     let Some(pool) = pool else {
@@ -190,14 +168,9 @@ fn encode_round<I: Id>(
         large: None,
         cuts: tokenizer.can_cut(options),
     });
-    let assembly = Mutex::new(Assembly {
-        lists,
-        next: 0,
-        waiting: BTreeMap::new(),
-        spare: Vec::new(),
-        failure: None,
-    });
+    let assembly = Assembly::new(lists);
     pool.broadcast(|_| {
+        let _abandons = assembly.abandoned_by_panic();
         tokenizer.with_scratch(|scratch| {
             let mut chunk = Chunk::default();
             loop {
@@ -209,32 +182,23 @@ fn encode_round<I: Id>(
                     encode_task(tokenizer, rows, options, task, scratch, &mut chunk)?;
                     Ok(Some(number))
                 });
-                let number = match done {
+                let handed = match done {
                     Ok(None) => return,
-                    Ok(Some(number)) => Ok(number),
-                    Err(error) => Err(error),
-                };
-                let mut assembly = lock(&assembly);
-                let handed =
-                    number.and_then(|number| assembly.hand_in(number, std::mem::take(&mut chunk)));
-                match handed {
-                    Ok(empty) => chunk = empty,
+                    Ok(Some(number)) => assembly.hand_in(number, std::mem::take(&mut chunk)),
                     Err(error) => {
-                        lock(&work).stop();
-                        assembly.failure.get_or_insert(error);
-                        return;
+                        assembly.fail(error);
+                        None
                     }
-                }
+                };
+                let Some(empty) = handed else {
+                    lock(&work).stop();
+                    return;
+                };
+                chunk = empty;
             }
         });
     });
-    let assembly = assembly
-        .into_inner()
-        .unwrap_or_else(|error| error.into_inner());
-    match assembly.failure {
-        Some(error) => Err(error),
-        None => Ok(assembly.lists),
-    }
+    assembly.finish()
 }
 
 /// What a thread does next.
@@ -297,38 +261,6 @@ impl<'r> Work<'r> {
     fn stop(&mut self) {
         self.rest = 0..0;
         self.large = None;
-    }
-}
-
-/// What was handed in so far.
-struct Assembly<I> {
-    lists: Lists<I>,
-    /// Number of the chunk whose turn it is.
-    next: usize,
-    waiting: BTreeMap<usize, Chunk<I>>,
-    spare: Vec<Chunk<I>>,
-    failure: Option<Error>,
-}
-
-impl<I: Id> Assembly<I> {
-    /// Takes a chunk and gives an empty one.
-    fn hand_in(&mut self, number: usize, mut chunk: Chunk<I>) -> Result<Chunk<I>> {
-        if number != self.next {
-            self.waiting.insert(number, chunk);
-            return Ok(self.spare.pop().unwrap_or_default());
-        }
-        self.lists.append(&chunk)?;
-        self.next += 1;
-        while let Some(mut waited) = self.waiting.remove(&self.next) {
-            self.lists.append(&waited)?;
-            self.next += 1;
-            waited.lists.clear();
-            waited.continues = false;
-            self.spare.push(waited);
-        }
-        chunk.lists.clear();
-        chunk.continues = false;
-        Ok(chunk)
     }
 }
 

@@ -7,7 +7,8 @@
 //! stands in the other one, which only a probe that failed looks at. Where both are full, a new word
 //! takes the second place of its line, and only at every eighth time the first: a stream of words that
 //! never come again can't drive out the frequent ones, and a change of language still gets through.
-//! While the table is smaller than its limit, it doubles when too many words had to go.
+//! While the table is smaller than its limit, it doubles when too many words came back that had to
+//! go: words that never come again take no memory.
 //!
 //! What a table holds is what its model said for the same bytes, so that no result depends on
 //! the table's state. [`WordCache::MAX_BYTES`] is its largest size, whatever passes through it;
@@ -159,8 +160,63 @@ pub struct WordCache<I: Id> {
     line_bits: u32,
     /// Nothing before the first word is kept in it.
     long: Vec<LongEntry>,
-    /// Words that had to go since the table has its size.
-    num_lost: usize,
+    lost: Lost,
+}
+
+/// A sample of the words that had to go since the table has its size.
+#[derive(Debug)]
+struct Lost {
+    /// A part of each word's hash; zero where there is none.
+    marks: Box<[u32; LOST_MARKS]>,
+    /// Words of the sample that came back.
+    num_back: usize,
+    /// Words that had to go.
+    num: usize,
+}
+
+/// One word of so many is in the sample.
+const LOST_SAMPLE: usize = 16;
+/// Marks that are remembered: with the sample, those of about the last 131,072 words.
+const LOST_MARKS: usize = 1 << 13;
+
+impl Default for Lost {
+    fn default() -> Self {
+        Self {
+            marks: Box::new([0; LOST_MARKS]),
+            num_back: 0,
+            num: 0,
+        }
+    }
+}
+
+impl Lost {
+    /// The place and the mark of a word that belongs to the sample.
+    fn mark(key: Key) -> Option<(usize, u32)> {
+        let hash = key.hash();
+        let place = (hash as usize / LOST_SAMPLE) % LOST_MARKS;
+        let mark = (hash >> 24) as u32 | 1;
+        (hash as usize)
+            .is_multiple_of(LOST_SAMPLE)
+            .then_some((place, mark))
+    }
+
+    fn note(&mut self, key: Key) {
+        self.num += 1;
+        if let Some((place, mark)) = Self::mark(key) {
+            self.marks[place] = mark;
+        }
+    }
+
+    /// Takes note of a word that isn't there; about how many of those that had to go have come back.
+    fn num_back_with(&mut self, key: Key) -> usize {
+        if let Some((place, mark)) = Self::mark(key)
+            && self.marks[place] == mark
+        {
+            self.marks[place] = 0;
+            self.num_back += 1;
+        }
+        self.num_back * LOST_SAMPLE
+    }
 }
 
 impl<I: Id> Default for WordCache<I> {
@@ -169,7 +225,7 @@ impl<I: Id> Default for WordCache<I> {
             lines: vec![Line::default(); 1 << LINE_BITS[0]].into(),
             line_bits: LINE_BITS[0],
             long: Vec::new(),
-            num_lost: 0,
+            lost: Lost::default(),
         }
     }
 }
@@ -183,8 +239,9 @@ impl<I: Id> WordCache<I> {
     pub fn with_its_short_words(&self) -> Self {
         Self {
             lines: self.lines.clone(),
+            line_bits: self.line_bits,
             long: Vec::new(),
-            ..*self
+            lost: Lost::default(),
         }
     }
 
@@ -294,15 +351,16 @@ impl<I: Id> WordCache<I> {
         if self.store(key, value) {
             return;
         }
-        if self.num_lost > self.lines.len() / 16 && self.line_bits < LINE_BITS[1] {
+        let num_back = self.lost.num_back_with(key);
+        if num_back > self.lines.len() / 16 && self.line_bits < LINE_BITS[1] {
             self.grow();
             self.store(key, value);
             return;
         }
-        self.num_lost += 1;
         let Place(place) = self.place(key);
         let line = &mut self.lines[place as usize];
-        let place = usize::from(!self.num_lost.is_multiple_of(8));
+        let place = usize::from(!(self.lost.num + 1).is_multiple_of(8));
+        self.lost.note(line.keys[place]);
         (line.keys[place], line.values[place]) = (key, value);
     }
 
@@ -341,7 +399,7 @@ impl<I: Id> WordCache<I> {
     /// Doubles the lines. One more bit of the hash tells which of two a word goes to.
     fn grow(&mut self) {
         self.line_bits += 1;
-        self.num_lost = 0;
+        self.lost = Lost::default();
         let old = std::mem::take(&mut self.lines);
         self.lines = vec![Line::default(); 2 * old.len()].into();
         for line in old {
@@ -470,6 +528,24 @@ mod tests {
             same_as_the_model::<u16>(&words);
             same_as_the_model::<u32>(&words);
         }
+    }
+
+    #[test]
+    fn a_table_grows_for_words_that_come_back_only() {
+        let stream = |numbers: std::ops::Range<u32>, cache: &mut WordCache<u16>| {
+            let mut ids = Vec::new();
+            for number in numbers {
+                ids.clear();
+                cache.append(&number.to_le_bytes(), &mut ids, |ids| ids.push(1));
+            }
+            cache.line_bits
+        };
+        let mut cache = WordCache::default();
+        assert_eq!(stream(0..1_000_000, &mut cache), LINE_BITS[0]);
+        for _ in 0..4 {
+            stream(0..200_000, &mut cache);
+        }
+        assert!(cache.line_bits > LINE_BITS[0]);
     }
 
     #[test]
