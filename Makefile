@@ -42,19 +42,26 @@ demo: setup ## text in, a BERT and a classifier out, every job on a local Ray cl
 
 ##@ Contribute
 .PHONY: test
-test: test-rust test-python ## all tests: Rust and Python, a real Ray cluster included
+test: test-rust test-alone test-cluster ## all tests: Rust and Python, a real Ray cluster included
 
 .PHONY: test-rust
 test-rust: setup
 	@cd rust_tok && $(FAST_TO_BUILD) cargo test --release --workspace --quiet
 	@cd bert_kernels && $(FAST_TO_BUILD) cargo test --release --workspace --quiet
 
-# Tests of the cluster need its processes to themselves; the others share the cores. Exit status 5:
-# TESTS names tests of the other kind only.
-.PHONY: test-python
-test-python: setup $(ORACLES)
+# What needs no cluster shares the cores. Exit status 5: TESTS names tests of the other kind only.
+.PHONY: test-alone
+test-alone: setup $(ORACLES)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not cluster" --numprocesses auto --dist loadfile $(TESTS) || [ $$? = 5 ]
+
+.PHONY: test-cluster
+test-cluster: setup
 	@$(BIN)/python -m pytest -q -m cluster $(TESTS) || [ $$? = 5 ]
+
+# A cluster's tests mostly wait for processes to start: the rest takes the cores meanwhile.
+.PHONY: beside-cluster
+beside-cluster:
+	@nice -n 10 $(MAKE) --jobs=1 lint type notes test-rust test-alone
 
 .PHONY: lint
 lint: setup ## ruff, cargo fmt, clippy

@@ -27,6 +27,14 @@ os.environ["RAY_metrics_report_interval_ms"] = "500"  # noqa: SIM112 - Ray's own
 os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - Ray's own spelling
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every test on the cluster has its mark, without which others would run beside it."""
+    for item in items:
+        if "ray_cluster" in getattr(item, "fixturenames", ()):
+            item.add_marker("cluster")
+
+
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator["RunningCluster"]:
     """A local cluster of four logical CPUs that this process is connected to.

@@ -8,7 +8,7 @@ Within a batch all layers ask for the same few shapes, some twenty in a training
 
 import os
 
-_KEPT = "64"
+_KEPT = "32"
 _VARIABLES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
 
 

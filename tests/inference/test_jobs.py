@@ -16,6 +16,7 @@ from raybert.inference.bulk import in_process, prepare
 from raybert.inference.jobs import predict_job
 from raybert.settings import Settings
 from raybert.settings.command_line import parse, run_job
+from raybert.storage import Location, write_file
 
 ROOT = Path(__file__).parents[2]
 SECTIONS = ("output", "model", "input", "prediction", "cluster")
@@ -94,6 +95,30 @@ def test_a_killed_job_run_again_does_what_is_missing(
     assert f"{len(kept) * ROWS_PER_PART} of them done before" in capsys.readouterr().out
     predict_job(settings_of(line("out")))
     assert f"{out} is there already: 120 rows in 60 parts" in capsys.readouterr().out
+
+
+@pytest.mark.cluster
+def test_rows_model_and_output_on_s3(
+    tmp_path: Path,
+    line: Callable[[str], list[str]],
+    uninterrupted: dict[str, bytes],
+    classifier: Path,
+    s3_bucket: str,
+    ray_cluster: RunningCluster,
+):
+    folder = Location.parse(s3_bucket) / "predict"
+    write_file(folder / "rows.txt", (tmp_path / "rows.txt").read_bytes())
+    for path in classifier.iterdir():
+        write_file(folder / "model" / path.name, path.read_bytes())
+    arguments = [
+        *("--model.path", str(folder / "model"), "--input.paths", str(folder / "rows.txt")),
+        *("--output", str(folder / "out"), "--input.rows_per_part", str(ROWS_PER_PART)),
+    ]
+    predict_job(settings_of(arguments))
+    parts = {name: found for name, found in uninterrupted.items() if name.endswith(".parquet")}
+    assert len(parts) == NUM_ROWS // ROWS_PER_PART
+    assert {name: (folder / "out" / name).read_bytes() for name in parts} == parts
+    assert (folder / "out" / "_raybert" / "manifest.json").is_file()
 
 
 @pytest.mark.cluster

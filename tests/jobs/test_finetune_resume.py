@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,12 @@ from raybert.finetuning.seeds import seed_run, with_seed
 from raybert.finetuning.trainer import FinetuningTrainer
 from raybert.settings import Settings
 from raybert.settings.yaml_text import to_yaml
-from raybert.storage import Location
+from raybert.storage import Location, write_file
 from raybert.tracking import RunFolder, Tracker
 from raybert.tracking.metrics_log import read_rows
 from raybert.training.checkpoints import CheckpointStore
 
+JOB = Path(__file__).parents[2] / "jobs" / "finetune.py"
 FAULTY = Path(__file__).parent / "faulty_training.py"
 SECTIONS = ("run", "model", "data", "finetuning", "cluster")
 STEPS = 14
@@ -138,3 +140,62 @@ def test_several_seeds_whose_driver_is_killed(ray_cluster, asked, uninterrupted,
     exported = tmp_path / "run" / "export" / "model.safetensors"
     theirs = uninterrupted / f"seed-{best}" / "export" / "model.safetensors"
     assert exported.read_bytes() == theirs.read_bytes()
+
+
+@pytest.mark.cluster
+def test_sigterm_commits_a_checkpoint_and_says_how_to_go_on(ray_cluster, asked, tmp_path):
+    run = tmp_path / "run"
+    endless = changed(asked, run, num_workers=1)
+    rows = {"epochs": 1e6, "evaluate_every": 1_000_000, "checkpoint_every": 1_000_000}
+    endless = endless.model_copy(
+        update={"finetuning": asked.finetuning.model_copy(update=rows)},
+    )
+    config = tmp_path / "settings.yaml"
+    config.write_text(to_yaml(endless, SECTIONS))
+    process = subprocess.Popen(
+        [sys.executable, str(JOB), "--config", str(config)],
+        env=os.environ | ray_cluster.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    while not any(row.step >= 3 for row in read_rows(run / "metrics.jsonl")):
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGTERM, output
+    checkpoint = CheckpointStore(Location.parse(run)).newest_whole()
+    assert checkpoint is not None
+    assert f"stopped by SIGTERM after step {checkpoint.step:,}; its checkpoint" in output
+    assert f"{JOB} --config {config}" in output.splitlines()[-1]
+    assert read_rows(run / "metrics.jsonl")[-1].step == checkpoint.step
+
+
+@pytest.mark.cluster
+def test_data_model_and_run_on_s3(ray_cluster, asked, uninterrupted, s3_bucket):
+    folder = Location.parse(s3_bucket) / "finetune"
+    copies = {"t.csv": asked.data.train, "v.csv": asked.data.validation}
+    for path in sorted(Path(asked.model.init_from).iterdir()):
+        copies[f"model/{path.name}"] = str(path)
+    for name, path in copies.items():
+        write_file(folder / name, Path(path).read_bytes())
+    data = {
+        "train": (folder / "t.csv").address,
+        "validation": (folder / "v.csv").address,
+        "cache": None,
+    }
+    init = asked.model.model_copy(update={"init_from": (folder / "model").address})
+    run = folder / "run"
+    remote = changed(asked, Path("run"), num_workers=1).model_copy(
+        update={
+            "run": run.address,
+            "data": asked.data.model_copy(update=data),
+            "model": init,
+        }
+    )
+    finetune(remote)
+    reference = uninterrupted / "seed-42"
+    for name in ("outputs.safetensors", "export/model.safetensors"):
+        assert (run / name).read_bytes() == (reference / name).read_bytes()
+    assert CheckpointStore(run).newest_whole().step == STEPS

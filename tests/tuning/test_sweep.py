@@ -212,6 +212,75 @@ def test_whatever_is_killed_the_sweep_is_finished_by_starting_it_again(ray_clust
 
 
 @pytest.mark.cluster
+def test_ctrl_c_leaves_a_sweep_that_is_gone_on_with(ray_cluster, case, tmp_path):
+    tuning = {
+        "space": {"finetuning.learning_rate": {"grid": (1e-3, 3e-3)}},
+        "algorithm": "grid",
+        "scheduler": "none",
+        "concurrent_trials": 1,
+    }
+    asked = sweep(case, tmp_path / "run", tuning, epochs=1000)
+    job = Job(ray_cluster, tmp_path, asked)
+    process = job.start()
+    job.wait_for(process, lambda found: any(len(e.evaluations) >= 2 for e in found))
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGINT, output
+    assert "stopped by Ctrl-C; what is done stands. To go on:" in output
+    assert f"{JOB} --config {tmp_path / 'search.yaml'}" in output.splitlines()[-1]
+    (left,) = [entry for entry in entries(job.run) if entry.evaluations]
+    assert left.state == "open"
+
+    process = job.start()
+    job.wait_for(
+        process, lambda found: any(len(e.evaluations) > len(left.evaluations) for e in found)
+    )
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGTERM, output
+    assert "1 half done" in output
+    (after,) = [entry for entry in entries(job.run) if entry.evaluations]
+    assert after.evaluations[: len(left.evaluations)] == left.evaluations
+
+
+@pytest.mark.cluster
+def test_a_budget_failed_trials_and_new_seeds(ray_cluster, case, tmp_path, capsys):
+    run = tmp_path / "run"
+    tuning = {
+        "space": {"finetuning.learning_rate": {"grid": (3e-3, 1e30)}},
+        "algorithm": "grid",
+        "scheduler": "none",
+    }
+    changed = [{"max_hours": 1e-6}, {}, {}, {"retry_failed": True, "retrain_seeds": 2}]
+    short, whole, again, more = (
+        sweep(case, run, tuning | changes, epochs=1, max_nonfinite_steps=1) for changes in changed
+    )
+    tune(short)
+    output = capsys.readouterr().out
+    assert "the time budget ended the search; more --tuning.max_hours goes on with it" in output
+    assert not any(entry.evaluations for entry in entries(run))
+
+    tune(whole)
+    good, failed = entries(run)
+    assert (good.state, failed.state) == ("finished", "failed")
+    error = part_folder(Location.parse(run), failed, 0).local_path / "error.txt"
+    assert "finite" in error.read_text()
+    error.unlink()
+    tune(again)
+    assert not error.exists()
+
+    tune(more)
+    assert "finite" in error.read_text()  # it was tried again
+    assert entries(run)[0] == good
+    best = json.loads((run / "best.json").read_text())
+    assert [model["seed"] for model in best["models"]] == [43, 44]
+    models = [Path(model["run"]) / "export" / "model.safetensors" for model in best["models"]]
+    exported = (run / "export" / "model.safetensors").read_bytes()
+    assert exported == models[best["exported"]].read_bytes()
+    assert models[0].read_bytes() != models[1].read_bytes()
+
+
+@pytest.mark.cluster
 def test_a_trial_of_two_workers(ray_cluster, case, tmp_path):
     run = tmp_path / "run"
     tuning = {

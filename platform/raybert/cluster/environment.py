@@ -59,6 +59,9 @@ def prepare_driver(joins: bool) -> None:
     """
     for name, value in DRIVER_DEFAULTS.items():
         os.environ.setdefault(name, value)
+    if not joins:
+        # An actor of its own that waits for a cloud to take the node back.
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     if AUTH_MODE in os.environ:
         return
     if joins:

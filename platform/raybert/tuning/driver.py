@@ -189,7 +189,7 @@ def tune(settings: Settings, train: Train = train_trial) -> None:
             undone = sweep.search()
             if undone is None or stop.reason is None:
                 sweep.show_leaderboard()
-                if (found := sweep.find_best()) is not None:
+                if (found := sweep.find_best(undone)) is not None:
                     sweep.tell(found)
         finally:
             folder.close()
@@ -337,11 +337,23 @@ class _Sweep:
             console.width = _LOG_WIDTH
         console.print(board.table())
 
-    def find_best(self) -> winner.Best | None:
-        """Scores and exports the best trial, trained anew if that is wanted; None: all failed."""
+    def find_best(self, undone: str | None) -> winner.Best | None:
+        """Scores and exports the best trial, trained anew if that is wanted.
+
+        Args:
+            undone: why trials are left undone, if some are.
+
+        Returns:
+            None: no trial came so far, or none of those that were trained anew.
+
+        Raises:
+            UserError: all trials failed.
+        """
         prepared, tuning = self._prepared, self._prepared.settings.tuning
         order = ranked(self._ledger.entries(), prepared.metric, higher=prepared.higher)
         if not order:
+            if undone is not None:
+                return None
             raise UserError(
                 f"no trial of {prepared.sweep} has a figure; see the reasons in leaderboard.md"
             )
