@@ -2,8 +2,7 @@
 //!
 //! One probe answers for nearly every word: a line of 64 bytes holds two words of up to
 //! [`SHORT`] bytes with their ids, so that nothing else is read and nothing is followed. Longer
-//! words, and those of many ids, lie in a second table of wider entries; what does not fit there
-//! either is encoded each time. A line and its neighbour are a pair, and what finds its own line full
+//! words, and those of many ids, lie in a second table ([`long`]). A line and its neighbour are a pair, and what finds its own line full
 //! stands in the other one, which only a probe that failed looks at. Where both are full, a new word
 //! takes the second place of its line, and only at every eighth time the first: a stream of words that
 //! never come again can't drive out the frequent ones, and a change of language still gets through.
@@ -14,102 +13,19 @@
 //! the table's state. [`WordCache::MAX_BYTES`] is its largest size, whatever passes through it;
 //! each thread has one of its own, a copy of the one that the model filled with its vocabulary.
 
+mod key;
+mod long;
+mod lost;
+
 use std::sync::OnceLock;
 
-use crate::hash::fold;
+pub use self::key::{Key, SHORT};
+use self::long::LongWords;
+use self::lost::Lost;
 use crate::vocab::Id;
-
-/// Longest word, in bytes, of the table that one probe answers from.
-pub const SHORT: usize = 15;
-/// Longest word, in bytes, that is kept at all.
-pub const LONG: usize = 62;
-/// Most ids of a word in the second table.
-const LONG_IDS: usize = 16;
 
 /// Lines of the first table at the beginning and at most, as powers of two.
 const LINE_BITS: [u32; 2] = [16, 19];
-/// Entries of the second table, as a power of two.
-const LONG_BITS: u32 = 15;
-
-/// A word of up to [`SHORT`] bytes: its bytes, zeros, and its length in the last byte.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Key {
-    low: u64,
-    high: u64,
-}
-
-/// The bytes that a length keeps, and the length.
-const MASKS: [[u64; 3]; SHORT + 1] = {
-    let mut masks = [[0; 3]; SHORT + 1];
-    let mut len = 1;
-    while len <= SHORT {
-        let mask = (1u128 << (8 * len)) - 1;
-        masks[len] = [mask as u64, (mask >> 64) as u64, (len as u64) << 56];
-        len += 1;
-    }
-    masks
-};
-
-impl Key {
-    /// The first `len` of these bytes; `len` is at most [`SHORT`].
-    #[inline]
-    pub fn padded(bytes: &[u8; 16], len: usize) -> Self {
-        let (halves, _) = bytes.as_chunks::<8>();
-        let [low, high, len] = MASKS[len & SHORT];
-        Self {
-            low: u64::from_le_bytes(halves[0]) & low,
-            high: u64::from_le_bytes(halves[1]) & high | len,
-        }
-    }
-
-    /// The word `text[start..start + len]`; `None` when it is longer than [`SHORT`].
-    #[inline]
-    pub fn at(text: &[u8], start: usize, len: usize) -> Option<Self> {
-        if len > SHORT {
-            return None;
-        }
-        let behind = &text[start..];
-        Some(match behind.first_chunk::<16>() {
-            Some(bytes) => Self::padded(bytes, len),
-            None => {
-                let mut bytes = [0; 16];
-                bytes[..len].copy_from_slice(&behind[..len]);
-                Self::padded(&bytes, len)
-            }
-        })
-    }
-
-    /// The word whose first 15 bytes these are, with zeros for what is behind it; no word for one
-    /// that is longer.
-    #[inline(always)]
-    pub(crate) fn of(low: u64, high: u64, len: usize) -> Self {
-        if len > SHORT {
-            return Self::default();
-        }
-        Self {
-            low,
-            high: high | (len as u64) << 56,
-        }
-    }
-
-    /// Length of the word.
-    #[inline]
-    pub fn len(self) -> usize {
-        (self.high >> 56) as usize
-    }
-
-    /// Whether it is the key of no word.
-    #[inline]
-    pub fn is_empty(self) -> bool {
-        self.len() == 0
-    }
-
-    #[inline]
-    fn hash(self) -> u64 {
-        const SALT: [u64; 2] = [0x9E37_79B9_7F4A_7C15, 0xD6E8_FEB8_6659_FD93];
-        fold(self.low ^ SALT[0], self.high ^ SALT[1])
-    }
-}
 
 /// A line of a table.
 #[derive(Clone, Copy, Debug, Default)]
@@ -135,88 +51,16 @@ impl<I: Id> Default for Line<I> {
 /// In place of the number of ids: they don't fit beside the word, and may be in the second table.
 const ELSEWHERE: usize = 0xFF;
 
-/// A word of up to [`LONG`] bytes, its length behind it, and its ids.
-#[derive(Clone, Copy, Debug)]
-#[repr(align(64))]
-struct LongEntry {
-    word: [u8; LONG + 1],
-    num_ids: u8,
-    ids: [u32; LONG_IDS],
-}
-
-impl LongEntry {
-    const EMPTY: Self = Self {
-        word: [0; LONG + 1],
-        num_ids: 0,
-        ids: [0; LONG_IDS],
-    };
-}
-
 /// A table from words to ids. See the module.
 #[derive(Debug)]
 pub struct WordCache<I: Id> {
     /// The highest bits of a key's hash tell its line.
     lines: Box<[Line<I>]>,
     line_bits: u32,
-    /// Nothing before the first word is kept in it.
-    long: Vec<LongEntry>,
+    long: LongWords<I>,
     lost: Lost,
-}
-
-/// A sample of the words that had to go since the table has its size.
-#[derive(Debug)]
-struct Lost {
-    /// A part of each word's hash; zero where there is none.
-    marks: Box<[u32; LOST_MARKS]>,
-    /// Words of the sample that came back.
-    num_back: usize,
-    /// Words that had to go.
-    num: usize,
-}
-
-/// One word of so many is in the sample.
-const LOST_SAMPLE: usize = 16;
-/// Marks that are remembered: with the sample, those of about the last 131,072 words.
-const LOST_MARKS: usize = 1 << 13;
-
-impl Default for Lost {
-    fn default() -> Self {
-        Self {
-            marks: Box::new([0; LOST_MARKS]),
-            num_back: 0,
-            num: 0,
-        }
-    }
-}
-
-impl Lost {
-    /// The place and the mark of a word that belongs to the sample.
-    fn mark(key: Key) -> Option<(usize, u32)> {
-        let hash = key.hash();
-        let place = (hash as usize / LOST_SAMPLE) % LOST_MARKS;
-        let mark = (hash >> 24) as u32 | 1;
-        (hash as usize)
-            .is_multiple_of(LOST_SAMPLE)
-            .then_some((place, mark))
-    }
-
-    fn note(&mut self, key: Key) {
-        self.num += 1;
-        if let Some((place, mark)) = Self::mark(key) {
-            self.marks[place] = mark;
-        }
-    }
-
-    /// Takes note of a word that isn't there; about how many of those that had to go have come back.
-    fn num_back_with(&mut self, key: Key) -> usize {
-        if let Some((place, mark)) = Self::mark(key)
-            && self.marks[place] == mark
-        {
-            self.marks[place] = 0;
-            self.num_back += 1;
-        }
-        self.num_back * LOST_SAMPLE
-    }
+    /// Words that had to go since the table has its size.
+    num_lost: usize,
 }
 
 impl<I: Id> Default for WordCache<I> {
@@ -224,24 +68,25 @@ impl<I: Id> Default for WordCache<I> {
         Self {
             lines: vec![Line::default(); 1 << LINE_BITS[0]].into(),
             line_bits: LINE_BITS[0],
-            long: Vec::new(),
+            long: LongWords::default(),
             lost: Lost::default(),
+            num_lost: 0,
         }
     }
 }
 
 impl<I: Id> WordCache<I> {
     /// Most memory of a table.
-    pub const MAX_BYTES: usize =
-        (size_of::<Line<I>>() << LINE_BITS[1]) + (size_of::<LongEntry>() << LONG_BITS);
+    pub const MAX_BYTES: usize = (size_of::<Line<I>>() << LINE_BITS[1]) + LongWords::<I>::MAX_BYTES;
 
     /// A table with the short words of this one.
     pub fn with_its_short_words(&self) -> Self {
         Self {
             lines: self.lines.clone(),
             line_bits: self.line_bits,
-            long: Vec::new(),
+            long: LongWords::default(),
             lost: Lost::default(),
+            num_lost: 0,
         }
     }
 
@@ -307,7 +152,7 @@ impl<I: Id> WordCache<I> {
 
     /// Appends the ids of a word that its line doesn't tell, if the tables have them. The key of a
     /// word that is longer than [`SHORT`] is the default.
-    pub(crate) fn append_known(&self, key: Key, word: &[u8], ids: &mut Vec<I>) -> bool {
+    pub(crate) fn append_known(&mut self, key: Key, word: &[u8], ids: &mut Vec<I>) -> bool {
         match self.find(key) {
             None if key != Key::default() => false,
             Some(lanes) if push_lanes(lanes, ids) => true,
@@ -340,7 +185,7 @@ impl<I: Id> WordCache<I> {
             lanes[..new.len()].copy_from_slice(new);
             new.len()
         } else {
-            self.keep_long(word, new);
+            self.long.keep(word, new);
             ELSEWHERE
         };
         lanes[I::NUM_LANES - 1] = I::new(num_ids as u32);
@@ -351,7 +196,7 @@ impl<I: Id> WordCache<I> {
         if self.store(key, value) {
             return;
         }
-        let num_back = self.lost.num_back_with(key);
+        let num_back = self.lost.num_back_with(key.hash());
         if num_back > self.lines.len() / 16 && self.line_bits < LINE_BITS[1] {
             self.grow();
             self.store(key, value);
@@ -359,8 +204,9 @@ impl<I: Id> WordCache<I> {
         }
         let Place(place) = self.place(key);
         let line = &mut self.lines[place as usize];
-        let place = usize::from(!(self.lost.num + 1).is_multiple_of(8));
-        self.lost.note(line.keys[place]);
+        self.num_lost += 1;
+        let place = usize::from(!self.num_lost.is_multiple_of(8));
+        self.lost.note(line.keys[place].hash());
         (line.keys[place], line.values[place]) = (key, value);
     }
 
@@ -399,7 +245,7 @@ impl<I: Id> WordCache<I> {
     /// Doubles the lines. One more bit of the hash tells which of two a word goes to.
     fn grow(&mut self) {
         self.line_bits += 1;
-        self.lost = Lost::default();
+        (self.lost, self.num_lost) = Default::default();
         let old = std::mem::take(&mut self.lines);
         self.lines = vec![Line::default(); 2 * old.len()].into();
         for line in old {
@@ -413,65 +259,14 @@ impl<I: Id> WordCache<I> {
 
     /// [`append`](Self::append) for a word of more than [`SHORT`] bytes.
     pub fn append_long(&mut self, word: &[u8], ids: &mut Vec<I>, encode: impl FnOnce(&mut Vec<I>)) {
-        if self.append_known_long(word, ids) {
-            return;
-        }
-        let start = ids.len();
-        encode(ids);
-        self.keep_long(word, &ids[start..]);
+        self.long.append(word, ids, encode);
     }
 
     /// Appends the ids of a word of more than [`SHORT`] bytes, or of one with many ids, if the
     /// table has them.
-    #[inline(never)]
-    pub fn append_known_long(&self, word: &[u8], ids: &mut Vec<I>) -> bool {
-        let Some(padded) = padded(word) else {
-            return false;
-        };
-        let entry = self.long.get(place_long(&padded, word.len()));
-        let Some(entry) = entry.filter(|entry| entry.word == padded) else {
-            return false;
-        };
-        let known = &entry.ids[..usize::from(entry.num_ids)];
-        ids.extend(known.iter().map(|&id| I::new(id)));
-        true
+    pub fn append_known_long(&mut self, word: &[u8], ids: &mut Vec<I>) -> bool {
+        self.long.append_known(word, ids)
     }
-
-    fn keep_long(&mut self, word: &[u8], ids: &[I]) {
-        if ids.len() > LONG_IDS {
-            return;
-        }
-        let Some(padded) = padded(word) else { return };
-        if self.long.is_empty() {
-            self.long = vec![LongEntry::EMPTY; 1 << LONG_BITS];
-        }
-        let entry = &mut self.long[place_long(&padded, word.len())];
-        entry.word = padded;
-        entry.num_ids = ids.len() as u8;
-        for (stored, id) in entry.ids.iter_mut().zip(ids) {
-            *stored = id.get();
-        }
-    }
-}
-
-/// A word's bytes, zeros, and its length; `None` for one that is longer than [`LONG`].
-fn padded(word: &[u8]) -> Option<[u8; LONG + 1]> {
-    let mut bytes = [0; LONG + 1];
-    bytes
-        .get_mut(..LONG)?
-        .get_mut(..word.len())?
-        .copy_from_slice(word);
-    bytes[LONG] = word.len() as u8;
-    Some(bytes)
-}
-
-fn place_long(word: &[u8; LONG + 1], len: usize) -> usize {
-    let (chunks, _) = word.as_chunks::<8>();
-    let chunks = chunks[..len.div_ceil(8).min(chunks.len())].iter();
-    let hash = chunks.fold(len as u64, |hash, chunk| {
-        fold(hash ^ u64::from_le_bytes(*chunk), 0x9E37_79B9_7F4A_7C15)
-    });
-    (hash >> (64 - LONG_BITS)) as usize
 }
 
 /// A table for each width of ids, made when it is first asked for.
@@ -546,16 +341,5 @@ mod tests {
             stream(0..200_000, &mut cache);
         }
         assert!(cache.line_bits > LINE_BITS[0]);
-    }
-
-    #[test]
-    fn keys_tell_zeros_from_the_end() {
-        let text = b"a\0\0bcdefghijklmnopqr";
-        let keys: Vec<_> = (0..=SHORT).map(|len| Key::at(text, 0, len)).collect();
-        for (len, key) in keys.iter().enumerate() {
-            assert_eq!(*key, Key::at(&text[..len], 0, len));
-            assert!(!keys[..len].contains(key));
-        }
-        assert_eq!(Key::at(text, 0, SHORT + 1), None);
     }
 }
