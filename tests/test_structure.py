@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,13 @@ def test_bert_knows_neither_raybert_nor_ray():
     for file in modules(BERT):
         roots = {name.split(".")[0] for name in imports_of(file)}
         assert not roots & {"raybert", "ray", "rust_tok", "transformers"}, file
+
+
+def test_no_modules_of_bert_import_each_other_in_a_circle():
+    """Imports for typing alone count too."""
+    imported = {f"bert.{file.stem}": set(imports_of(file)) for file in modules(BERT)}
+    graph = {name: names & imported.keys() for name, names in imported.items()}
+    TopologicalSorter(graph).prepare()  # raises CycleError, naming the circle
 
 
 @pytest.mark.parametrize("package", ["rust_tok", "bert_kernels"])

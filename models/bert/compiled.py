@@ -12,23 +12,53 @@ tokens, V vocabulary, P vocabulary padded to cache lines.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from bert import kernels, products
+from bert.attention import MultiHeadSelfAttention
 from bert.batch import PackedBatch, SequenceLayout
 from bert.dropout import DropoutKey, Site, SiteKey
+from bert.fused import DropoutAddNorm
 from bert.gradients import deliver, deliver_product, in_format, is_direct
 from bert.kernels import SavedNorm
 
-if TYPE_CHECKING:
-    from bert.embeddings import Embeddings
-    from bert.encoders import Encoder
-
 _LINE = 32  # elements whose rows begin on cache lines in both formats
+
+
+class EmbeddingWeights(Protocol):
+    """What `embed` reads of `bert.embeddings.Embeddings`."""
+
+    rate: float
+    word: nn.Embedding
+    position: nn.Embedding
+    token_type: nn.Embedding
+    norm: nn.LayerNorm
+
+
+class FeedForwardWeights(Protocol):
+    """What `encode` reads of a layer's feed-forward half."""
+
+    up: nn.Linear
+    down: nn.Linear
+
+
+class EncoderWeights(Protocol):
+    """What `encode` reads of `bert.encoders.Encoder`."""
+
+    index: int
+    attention: MultiHeadSelfAttention
+    attention_norm: DropoutAddNorm
+    feed_forward_norm: DropoutAddNorm
+
+    @property
+    def feed_forward(self) -> FeedForwardWeights: ...
+
+    def parameters(self) -> Iterator[nn.Parameter]: ...
 
 
 def number_format(weight: Tensor) -> torch.dtype | None:
@@ -43,7 +73,7 @@ def number_format(weight: Tensor) -> torch.dtype | None:
 # Embeddings
 
 
-def embed(module: Embeddings, batch: PackedBatch, dropout: DropoutKey | None) -> Tensor:
+def embed(module: EmbeddingWeights, batch: PackedBatch, dropout: DropoutKey | None) -> Tensor:
     """`Embeddings.forward`: float32 (T, D)."""
     site = None if dropout is None else dropout.site(0, Site.EMBEDDINGS)
     weights = (
@@ -104,7 +134,7 @@ class _Embed(torch.autograd.Function):
 
 
 def encode(
-    layer: Encoder,
+    layer: EncoderWeights,
     hidden_TD: Tensor,
     layout: SequenceLayout,
     dropout: DropoutKey | None,
