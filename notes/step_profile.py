@@ -172,5 +172,6 @@ print(f"{'rest of the step':24} {(whole - total) * 1e3:7.1f}")
 
 # %% [markdown]
 # The rest is zeroing the gradient, adding bf16 gradients onto it, rounding weights to bf16, the
-# embeddings, the small heads, and Python between the calls. Attention runs its products in float32
-# in either precision, so in bf16 it stays farthest below the peak.
+# embeddings, the small heads, and Python between the calls. In bf16 attention multiplies
+# pairs of it where the CPU has the instruction, and in float32 where it has not; there it stays
+# farthest below the peak.

@@ -314,7 +314,7 @@ class _Decode(torch.autograd.Function):
 
 def _logits(hidden_MD: Tensor, table_VD: Tensor, bias_V: Tensor) -> Tensor:
     """(M, P), undefined beyond the vocabulary."""
-    if hidden_MD.dtype == torch.float32 and products.onednn_is_faster():
+    if products.adds_bias_inside(hidden_MD):
         return products.linear(hidden_MD, table_VD, bias_V)
     vocab_size = len(table_VD)
     stride = -(-vocab_size // _LINE) * _LINE

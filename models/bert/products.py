@@ -28,6 +28,22 @@ def onednn_is_faster() -> bool:
     )
 
 
+@functools.cache
+def _onednn_takes_bf16() -> bool:
+    return (
+        torch.backends.mkldnn.is_available()
+        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+        and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    )
+
+
+def adds_bias_inside(values: Tensor) -> bool:
+    """Whether `linear` is one pass over its result."""
+    if values.dtype == torch.bfloat16 and values.device.type == "cpu" and values.numel() > 0:
+        return _onednn_takes_bf16()
+    return _goes_to_onednn(values)
+
+
 def multiply(left_RI: Tensor, right_IC: Tensor) -> Tensor:
     """`left @ right`, without gradient."""
     if _goes_to_onednn(left_RI):
@@ -37,7 +53,8 @@ def multiply(left_RI: Tensor, right_IC: Tensor) -> Tensor:
 
 def linear(values_RI: Tensor, weight_CI: Tensor, bias_C: Tensor) -> Tensor:
     """`values @ weight.T + bias`, without gradient."""
-    if _goes_to_onednn(values_RI):
+    # torch's own call copies the bias over all rows before it multiplies.
+    if adds_bias_inside(values_RI):
         return torch.ops.mkldnn._linear_pointwise(
             values_RI, weight_CI, bias_C.detach(), "none", [], ""
         )

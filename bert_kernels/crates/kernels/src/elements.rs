@@ -4,6 +4,8 @@ use crate::simd::Simd;
 
 /// A number format of activations; all arithmetic is in float32.
 pub trait Element: Copy + Default + Send + Sync + Vector + 'static {
+    /// Whether it is bfloat16.
+    const IS_BF16: bool;
     /// The number.
     fn widen(self) -> f32;
 }
@@ -25,6 +27,8 @@ pub trait Vector: Sized {
 pub struct Bf16(pub u16);
 
 impl Element for f32 {
+    const IS_BF16: bool = false;
+
     #[inline(always)]
     fn widen(self) -> f32 {
         self
@@ -32,6 +36,8 @@ impl Element for f32 {
 }
 
 impl Element for Bf16 {
+    const IS_BF16: bool = true;
+
     #[inline(always)]
     fn widen(self) -> f32 {
         f32::from_bits(u32::from(self.0) << 16)

@@ -43,7 +43,7 @@ pub(crate) unsafe fn exp<S: Simd>(x: S::F) -> S::F {
             sum = S::fma(sum, r, S::splat(TAYLOR[i]));
             i += 1;
         }
-        S::mul(sum, S::exp2i(n))
+        S::times_exp2(sum, n)
     }
 }
 

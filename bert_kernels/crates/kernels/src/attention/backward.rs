@@ -1,7 +1,7 @@
 //! The backward pass: scores made again, gradients of queries, keys and values.
 
 use super::lines::{dot, pack, transpose, unpack};
-use super::{CHUNK, Padded, Shape, column_keys, row_counter};
+use super::{CHUNK, Padded, Shape, column_keys, pairs, row_counter};
 use crate::dropout::{Dropout, kept};
 use crate::elements::Element;
 use crate::math::exp;
@@ -45,15 +45,15 @@ pub fn attention_backward<E: Element>(
     execute(team, &kernel);
 }
 
-struct Backward<'a, E> {
-    shape: Shape<'a>,
-    dropout: Option<Dropout>,
-    columns: Vec<u32>,
-    qkv: &'a [E],
-    context: &'a [E],
-    log_sums: &'a [f32],
-    grad_context: &'a [E],
-    grad_qkv: Shared<E>,
+pub(super) struct Backward<'a, E> {
+    pub(super) shape: Shape<'a>,
+    pub(super) dropout: Option<Dropout>,
+    pub(super) columns: Vec<u32>,
+    pub(super) qkv: &'a [E],
+    pub(super) context: &'a [E],
+    pub(super) log_sums: &'a [f32],
+    pub(super) grad_context: &'a [E],
+    pub(super) grad_qkv: Shared<E>,
 }
 
 impl<E: Element> Kernel for Backward<'_, E> {
@@ -64,6 +64,11 @@ impl<E: Element> Kernel for Backward<'_, E> {
     #[inline(always)]
     unsafe fn run<S: Simd>(&self, task: usize) {
         let head = self.shape.task(task);
+        if pairs::fit::<S, E>(self.shape.head_size) {
+            // SAFETY: as the caller promises.
+            unsafe { self.run_in_pairs::<S>(head) };
+            return;
+        }
         let (heads, size) = (self.shape.num_heads, self.shape.head_size);
         let hidden = heads * size;
         let padded = Padded::of(head.length, size);
@@ -154,7 +159,7 @@ impl<E: Element> Kernel for Backward<'_, E> {
                     row: padded.width,
                     inner: 1,
                 };
-                product::<S, false>(
+                product::<S, f32, false>(
                     rows,
                     size,
                     reached,
@@ -169,7 +174,7 @@ impl<E: Element> Kernel for Backward<'_, E> {
                     row: padded.width,
                     inner: 1,
                 };
-                product::<S, false>(
+                product::<S, f32, false>(
                     rows,
                     size,
                     reached,
@@ -205,7 +210,7 @@ impl<E: Element> Kernel for Backward<'_, E> {
                     row: stride,
                     inner: 1,
                 };
-                product::<S, false>(
+                product::<S, f32, false>(
                     rows,
                     length,
                     padded.width,
@@ -230,7 +235,7 @@ impl<E: Element> Kernel for Backward<'_, E> {
                     row: 1,
                     inner: stride,
                 };
-                product::<S, true>(
+                product::<S, f32, true>(
                     key_rows,
                     count,
                     padded.width,
@@ -245,7 +250,7 @@ impl<E: Element> Kernel for Backward<'_, E> {
                     row: 1,
                     inner: stride,
                 };
-                product::<S, true>(
+                product::<S, f32, true>(
                     key_rows,
                     count,
                     padded.width,

@@ -1,7 +1,7 @@
 //! The forward pass: scores of a chunk of queries, their softmax and dropout, the context.
 
 use super::lines::{drop_columns, exponentials, pack, transpose};
-use super::{CHUNK, Head, Padded, Shape, column_keys, row_counter};
+use super::{CHUNK, Head, Padded, Shape, column_keys, pairs, row_counter};
 use crate::dropout::Dropout;
 use crate::elements::{Element, store_some};
 use crate::parallel::{Kernel, Scratch, Shared, Team, execute};
@@ -38,13 +38,13 @@ pub fn attention_forward<E: Element>(
     execute(team, &kernel);
 }
 
-struct Forward<'a, E> {
-    shape: Shape<'a>,
-    dropout: Option<Dropout>,
-    columns: Vec<u32>,
-    qkv: &'a [E],
-    context: Shared<E>,
-    log_sums: Shared<f32>,
+pub(super) struct Forward<'a, E> {
+    pub(super) shape: Shape<'a>,
+    pub(super) dropout: Option<Dropout>,
+    pub(super) columns: Vec<u32>,
+    pub(super) qkv: &'a [E],
+    pub(super) context: Shared<E>,
+    pub(super) log_sums: Shared<f32>,
 }
 
 impl<E: Element> Kernel for Forward<'_, E> {
@@ -55,6 +55,11 @@ impl<E: Element> Kernel for Forward<'_, E> {
     #[inline(always)]
     unsafe fn run<S: Simd>(&self, task: usize) {
         let head = self.shape.task(task);
+        if pairs::fit::<S, E>(self.shape.head_size) {
+            // SAFETY: as the caller promises.
+            unsafe { self.run_in_pairs::<S>(head) };
+            return;
+        }
         let (heads, size) = (self.shape.num_heads, self.shape.head_size);
         let hidden = heads * size;
         let padded = Padded::of(head.length, size);
@@ -118,7 +123,7 @@ impl<E: Element> Kernel for Forward<'_, E> {
                     row: padded.width,
                     inner: 1,
                 };
-                product::<S, false>(
+                product::<S, f32, false>(
                     rows,
                     size,
                     reached,
@@ -146,7 +151,7 @@ impl<E: Element> Kernel for Forward<'_, E> {
                     row: padded.keys,
                     inner: 1,
                 };
-                product::<S, false>(
+                product::<S, f32, false>(
                     rows,
                     head.length,
                     padded.width,

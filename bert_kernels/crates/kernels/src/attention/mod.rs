@@ -3,10 +3,17 @@
 //! A task is one head of one sequence. Scores are made for a chunk of queries at a time, in this
 //! core's cache, and made again in the backward pass from the logarithm of their sum (Dao et al.
 //! 2022, "FlashAttention"); nothing quadratic in the length is kept.
+//!
+//! Products run in float32. Where tensors are bfloat16 and the CPU multiplies pairs of it, they run
+//! on pairs: probabilities and gradients of scores are rounded to bfloat16 first, as torch's
+//! autocast has them; sums are float32 in either way.
 
 mod backward;
+mod backward_pairs;
 mod forward;
+mod forward_pairs;
 mod lines;
+mod pairs;
 
 use crate::dropout::Dropout;
 use crate::product::TILE_ROWS;

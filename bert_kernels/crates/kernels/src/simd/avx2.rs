@@ -6,6 +6,22 @@ use super::Simd;
 #[derive(Clone, Copy)]
 pub(crate) struct Avx2;
 
+/// Rounded to bfloat16, in the lower half of every lane.
+#[inline(always)]
+unsafe fn rounded(x: __m256) -> __m256i {
+    // SAFETY: as the caller promises.
+    unsafe {
+        let bits = _mm256_castps_si256(x);
+        let high = _mm256_srli_epi32::<16>(bits);
+        let odd = _mm256_and_si256(high, _mm256_set1_epi32(1));
+        let bias = _mm256_add_epi32(odd, _mm256_set1_epi32(0x7FFF));
+        let rounded = _mm256_srli_epi32::<16>(_mm256_add_epi32(bits, bias));
+        let quiet = _mm256_or_si256(high, _mm256_set1_epi32(0x40));
+        let nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(x, x));
+        _mm256_blendv_epi8(rounded, quiet, nan)
+    }
+}
+
 // SAFETY of every block below: the trait's contract, which says that the CPU has the instructions
 // and that pointers are good for a whole vector.
 #[allow(clippy::undocumented_unsafe_blocks)]
@@ -38,17 +54,27 @@ impl Simd for Avx2 {
     #[inline(always)]
     unsafe fn store_bf16(p: *mut u16, x: __m256) {
         unsafe {
-            let bits = _mm256_castps_si256(x);
-            let high = _mm256_srli_epi32::<16>(bits);
-            let odd = _mm256_and_si256(high, _mm256_set1_epi32(1));
-            let bias = _mm256_add_epi32(odd, _mm256_set1_epi32(0x7FFF));
-            let rounded = _mm256_srli_epi32::<16>(_mm256_add_epi32(bits, bias));
-            let quiet = _mm256_or_si256(high, _mm256_set1_epi32(0x40));
-            let nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(x, x));
-            let chosen = _mm256_blendv_epi8(rounded, quiet, nan);
+            let chosen = rounded(x);
             let packed = _mm256_packus_epi32(chosen, chosen);
             let joined = _mm256_permute4x64_epi64::<0b1000>(packed);
             _mm_storeu_si128(p.cast(), _mm256_castsi256_si128(joined));
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_pairs(p: *mut u32, first: __m256, second: __m256) {
+        unsafe {
+            let second = _mm256_slli_epi32::<16>(rounded(second));
+            _mm256_storeu_si256(p.cast(), _mm256_or_si256(rounded(first), second));
+        }
+    }
+    #[inline(always)]
+    unsafe fn fma_pairs(a: __m256i, b: __m256i, c: __m256) -> __m256 {
+        unsafe {
+            let high = _mm256_set1_epi32(!0xFFFF);
+            let first = |x| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(x));
+            let second = |x| _mm256_castsi256_ps(_mm256_and_si256(x, high));
+            let sum = _mm256_fmadd_ps(first(a), first(b), c);
+            _mm256_fmadd_ps(second(a), second(b), sum)
         }
     }
     #[inline(always)]
@@ -88,10 +114,10 @@ impl Simd for Avx2 {
         unsafe { _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a) }
     }
     #[inline(always)]
-    unsafe fn exp2i(n: __m256) -> __m256 {
+    unsafe fn times_exp2(x: __m256, n: __m256) -> __m256 {
         unsafe {
             let biased = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
-            _mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased))
+            _mm256_mul_ps(x, _mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased)))
         }
     }
     #[inline(always)]

@@ -2,16 +2,45 @@ use std::arch::x86_64::*;
 
 use super::Simd;
 
-/// AVX-512 F, BW, DQ and VL.
+/// AVX-512 F, BW, DQ and VL; with `BF16` its instructions for bfloat16 too, which take denormal
+/// numbers for 0.
 #[derive(Clone, Copy)]
-pub(crate) struct Avx512;
+pub(crate) struct Avx512<const BF16: bool>;
+
+/// Rounded to bfloat16, in the lower half of every lane.
+#[inline(always)]
+unsafe fn rounded(x: __m512) -> __m512i {
+    // SAFETY: as the caller promises.
+    unsafe {
+        let bits = _mm512_castps_si512(x);
+        let high = _mm512_srli_epi32::<16>(bits);
+        let odd = _mm512_and_si512(high, _mm512_set1_epi32(1));
+        let bias = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFF));
+        let rounded = _mm512_srli_epi32::<16>(_mm512_add_epi32(bits, bias));
+        let quiet = _mm512_or_si512(high, _mm512_set1_epi32(0x40));
+        let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x);
+        _mm512_mask_mov_epi32(rounded, nan, quiet)
+    }
+}
+
+/// Pair l is lane l of the first half of 32 16-bit numbers and lane l of the second half.
+const HALVES_TO_PAIRS: [i16; 32] = {
+    let mut places = [0; 32];
+    let mut i = 0;
+    while i < 32 {
+        places[i] = (i as i16 % 2) * 16 + i as i16 / 2;
+        i += 1;
+    }
+    places
+};
 
 // SAFETY of every block below: the trait's contract, which says that the CPU has the instructions
 // and that pointers are good for a whole vector.
 #[allow(clippy::undocumented_unsafe_blocks)]
-impl Simd for Avx512 {
+impl<const BF16: bool> Simd for Avx512<BF16> {
     const LANES: usize = 16;
     const TILE: usize = 4;
+    const MULTIPLIES_PAIRS: bool = BF16;
     type F = __m512;
     type I = __m512i;
     type M = __mmask16;
@@ -38,15 +67,43 @@ impl Simd for Avx512 {
     #[inline(always)]
     unsafe fn store_bf16(p: *mut u16, x: __m512) {
         unsafe {
-            let bits = _mm512_castps_si512(x);
-            let high = _mm512_srli_epi32::<16>(bits);
-            let odd = _mm512_and_si512(high, _mm512_set1_epi32(1));
-            let bias = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFF));
-            let rounded = _mm512_srli_epi32::<16>(_mm512_add_epi32(bits, bias));
-            let quiet = _mm512_or_si512(high, _mm512_set1_epi32(0x40));
-            let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x);
-            let chosen = _mm512_mask_mov_epi32(rounded, nan, quiet);
-            _mm256_storeu_si256(p.cast(), _mm512_cvtepi32_epi16(chosen));
+            let narrow = if BF16 {
+                std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(x))
+            } else {
+                _mm512_cvtepi32_epi16(rounded(x))
+            };
+            _mm256_storeu_si256(p.cast(), narrow);
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_pairs(p: *mut u32, first: __m512, second: __m512) {
+        unsafe {
+            let pairs = if BF16 {
+                let halves = _mm512_cvtne2ps_pbh(second, first);
+                let places = _mm512_loadu_si512(HALVES_TO_PAIRS.as_ptr().cast());
+                _mm512_permutexvar_epi16(places, std::mem::transmute::<__m512bh, __m512i>(halves))
+            } else {
+                let second = _mm512_slli_epi32::<16>(rounded(second));
+                _mm512_or_si512(rounded(first), second)
+            };
+            _mm512_storeu_si512(p.cast(), pairs);
+        }
+    }
+    #[inline(always)]
+    unsafe fn fma_pairs(a: __m512i, b: __m512i, c: __m512) -> __m512 {
+        unsafe {
+            if BF16 {
+                return _mm512_dpbf16_ps(
+                    c,
+                    std::mem::transmute::<__m512i, __m512bh>(a),
+                    std::mem::transmute::<__m512i, __m512bh>(b),
+                );
+            }
+            let high = _mm512_set1_epi32(!0xFFFF);
+            let first = |x| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(x));
+            let second = |x| _mm512_castsi512_ps(_mm512_and_si512(x, high));
+            let sum = _mm512_fmadd_ps(first(a), first(b), c);
+            _mm512_fmadd_ps(second(a), second(b), sum)
         }
     }
     #[inline(always)]
@@ -86,11 +143,8 @@ impl Simd for Avx512 {
         unsafe { _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a) }
     }
     #[inline(always)]
-    unsafe fn exp2i(n: __m512) -> __m512 {
-        unsafe {
-            let biased = _mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127));
-            _mm512_castsi512_ps(_mm512_slli_epi32::<23>(biased))
-        }
+    unsafe fn times_exp2(x: __m512, n: __m512) -> __m512 {
+        unsafe { _mm512_scalef_ps(x, n) }
     }
     #[inline(always)]
     unsafe fn sum(a: __m512) -> f32 {

@@ -29,6 +29,8 @@ pub(crate) trait Simd: Copy + 'static {
     const LANES: usize;
     /// Vectors side by side in a register tile of a matrix product.
     const TILE: usize;
+    /// Whether `fma_pairs` is one instruction, so that products of bfloat16 are best left in it.
+    const MULTIPLIES_PAIRS: bool = false;
     type F: Copy;
     type I: Copy;
     type M: Copy;
@@ -37,8 +39,12 @@ pub(crate) trait Simd: Copy + 'static {
     unsafe fn load(p: *const f32) -> Self::F;
     unsafe fn store(p: *mut f32, x: Self::F);
     unsafe fn load_bf16(p: *const u16) -> Self::F;
-    /// Rounds to the nearest, ties to even; NaN stays NaN.
+    /// Rounds to the nearest, ties to even; NaN stays NaN; denormal numbers may become 0.
     unsafe fn store_bf16(p: *mut u16, x: Self::F);
+    /// Writes pairs of bfloat16, rounded alike, the first ones into the lower halves.
+    unsafe fn store_pairs(p: *mut u32, first: Self::F, second: Self::F);
+    /// a₀ b₀ + a₁ b₁ + c of pairs of bfloat16 and float32
+    unsafe fn fma_pairs(a: Self::I, b: Self::I, c: Self::F) -> Self::F;
     unsafe fn add(a: Self::F, b: Self::F) -> Self::F;
     unsafe fn sub(a: Self::F, b: Self::F) -> Self::F;
     unsafe fn mul(a: Self::F, b: Self::F) -> Self::F;
@@ -51,8 +57,8 @@ pub(crate) trait Simd: Copy + 'static {
     /// The smaller one; b if either is NaN.
     unsafe fn min(a: Self::F, b: Self::F) -> Self::F;
     unsafe fn round(a: Self::F) -> Self::F;
-    /// 2 to the power of n, an integral number in [-126, 127].
-    unsafe fn exp2i(n: Self::F) -> Self::F;
+    /// x times 2 to the power of n, an integral number in [-126, 127].
+    unsafe fn times_exp2(x: Self::F, n: Self::F) -> Self::F;
     unsafe fn sum(a: Self::F) -> f32;
     unsafe fn highest(a: Self::F) -> f32;
     unsafe fn is_negative(a: Self::F) -> Self::M;
@@ -89,13 +95,15 @@ pub enum InstructionSet {
     Avx2 = 2,
     /// AVX-512 F, BW, DQ and VL.
     Avx512 = 3,
+    /// The same with the instructions for bfloat16.
+    Avx512Bf16 = 4,
 }
 
 static CHOSEN: AtomicU8 = AtomicU8::new(0);
 
 impl InstructionSet {
     /// All, from the plainest to the widest.
-    pub const ALL: [Self; 3] = [Self::Portable, Self::Avx2, Self::Avx512];
+    pub const ALL: [Self; 4] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Bf16];
 
     /// Its name.
     #[must_use]
@@ -104,6 +112,7 @@ impl InstructionSet {
             Self::Portable => "portable",
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
+            Self::Avx512Bf16 => "avx512bf16",
         }
     }
 
@@ -121,6 +130,10 @@ impl InstructionSet {
                     && is_x86_feature_detected!("avx512dq")
                     && is_x86_feature_detected!("avx512vl")
             }
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Bf16 => {
+                Self::Avx512.is_available() && is_x86_feature_detected!("avx512bf16")
+            }
             #[cfg(not(target_arch = "x86_64"))]
             _ => false,
         }
@@ -133,6 +146,7 @@ impl InstructionSet {
             1 => Self::Portable,
             2 => Self::Avx2,
             3 => Self::Avx512,
+            4 => Self::Avx512Bf16,
             _ => Self::ALL
                 .into_iter()
                 .rev()
@@ -164,6 +178,8 @@ impl InstructionSet {
                 Self::Avx2 => run_avx2(kernel, task),
                 #[cfg(target_arch = "x86_64")]
                 Self::Avx512 => run_avx512(kernel, task),
+                #[cfg(target_arch = "x86_64")]
+                Self::Avx512Bf16 => run_avx512bf16(kernel, task),
                 _ => kernel.run::<Portable>(task),
             }
         }
@@ -181,5 +197,12 @@ unsafe fn run_avx2<K: Kernel>(kernel: &K, task: usize) {
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
 unsafe fn run_avx512<K: Kernel>(kernel: &K, task: usize) {
     // SAFETY: as the caller promises.
-    unsafe { kernel.run::<Avx512>(task) }
+    unsafe { kernel.run::<Avx512<false>>(task) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
+unsafe fn run_avx512bf16<K: Kernel>(kernel: &K, task: usize) {
+    // SAFETY: as the caller promises.
+    unsafe { kernel.run::<Avx512<true>>(task) }
 }

@@ -16,6 +16,17 @@ fn zip<T: Copy, U: Copy, V>(a: [T; N], b: [U; N], f: impl Fn(T, U) -> V) -> [V; 
     std::array::from_fn(|i| f(a[i], b[i]))
 }
 
+/// As bfloat16.
+#[inline(always)]
+fn rounded(x: f32) -> u16 {
+    let bits = x.to_bits();
+    if x.is_nan() {
+        (bits >> 16) as u16 | 0x40
+    } else {
+        (bits.wrapping_add(0x7FFF + ((bits >> 16) & 1)) >> 16) as u16
+    }
+}
+
 // SAFETY of every block below: the trait's contract, pointers are good for a whole vector.
 #[allow(clippy::undocumented_unsafe_blocks)]
 impl Simd for Portable {
@@ -44,15 +55,23 @@ impl Simd for Portable {
     }
     #[inline(always)]
     unsafe fn store_bf16(p: *mut u16, x: [f32; N]) {
-        let rounded = x.map(|x| {
-            let bits = x.to_bits();
-            if x.is_nan() {
-                (bits >> 16) as u16 | 0x40
-            } else {
-                (bits.wrapping_add(0x7FFF + ((bits >> 16) & 1)) >> 16) as u16
-            }
+        unsafe { p.cast::<[u16; N]>().write_unaligned(x.map(rounded)) }
+    }
+    #[inline(always)]
+    unsafe fn store_pairs(p: *mut u32, first: [f32; N], second: [f32; N]) {
+        let pairs = zip(first, second, |first, second| {
+            u32::from(rounded(first)) | u32::from(rounded(second)) << 16
         });
-        unsafe { p.cast::<[u16; N]>().write_unaligned(rounded) }
+        unsafe { p.cast::<[u32; N]>().write_unaligned(pairs) }
+    }
+    #[inline(always)]
+    unsafe fn fma_pairs(a: [u32; N], b: [u32; N], c: [f32; N]) -> [f32; N] {
+        let first = |x: u32| f32::from_bits(x << 16);
+        let second = |x: u32| f32::from_bits(x & !0xFFFF);
+        let sum = zip(zip(a, b, |a, b| first(a) * first(b)), c, |ab, c| ab + c);
+        zip(zip(a, b, |a, b| second(a) * second(b)), sum, |ab, sum| {
+            ab + sum
+        })
     }
     #[inline(always)]
     unsafe fn add(a: [f32; N], b: [f32; N]) -> [f32; N] {
@@ -93,9 +112,9 @@ impl Simd for Portable {
         map(a, |x| (x + 12_582_912.0) - 12_582_912.0)
     }
     #[inline(always)]
-    unsafe fn exp2i(n: [f32; N]) -> [f32; N] {
-        map(n, |x| {
-            f32::from_bits(((x as i32 + 127) << 23).cast_unsigned())
+    unsafe fn times_exp2(x: [f32; N], n: [f32; N]) -> [f32; N] {
+        zip(x, n, |x, n| {
+            x * f32::from_bits(((n as i32 + 127) << 23).cast_unsigned())
         })
     }
     #[inline(always)]
