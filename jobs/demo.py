@@ -6,12 +6,10 @@ Without --corpus.paths it takes the default corpus, whose labels make a task for
 again, it does what is missing.
 """
 
-import contextlib
 import json
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Console
@@ -56,9 +54,11 @@ def demo(settings: Settings) -> None:
         settings = settings.model_copy(update={"corpus": corpus})
     # Ray Data's helpers stay for as long as their cluster, and would take from the memory of what
     # comes after them.
-    with _cluster(settings):
+    with start(settings.cluster):
         tokens = _tokenized(settings, folder)
-    with _cluster(settings):
+    with start(settings.cluster) as cluster:
+        if cluster.dashboard_url:
+            print(f"\nwatch it on {cluster.dashboard_hint}")
         model = _pretrained(settings, tokens, folder / "pretraining")
         _fill_masks(model)
         searched = None if task is None else _search(settings, task, model, folder / "search")
@@ -82,14 +82,6 @@ def _labelled_task(folder: Path) -> PackageTask:
         on_making=lambda: print("collecting the default corpus, which takes most of a minute …")
     )
     return write_package_task(corpus, folder)
-
-
-@contextlib.contextmanager
-def _cluster(settings: Settings) -> Iterator[None]:
-    with start(settings.cluster) as cluster:
-        if cluster.dashboard_url:
-            print(f"watch it on {cluster.dashboard_hint}")
-        yield
 
 
 def _tokenized(settings: Settings, folder: Path) -> Path:
