@@ -1,11 +1,12 @@
 """Multi-head self-attention over packed sequences (Vaswani et al. 2017, section 3.2).
 
 Sequences of one length that are neighbours go through one dense batched product: nothing is padded
-and no mask exists, so attention cannot cross a sequence. Two backends compute the same thing:
+and no mask exists, so attention cannot cross a sequence. Three backends compute the same thing:
 
 - `dense`: our own forward and backward around batched matrix products, with dropout bits on the
   probabilities that depend on (sequence, head, query, key) alone;
-- `sdpa`: torch's scaled_dot_product_attention, without dropout (its bits are a generator's).
+- `sdpa`: torch's scaled_dot_product_attention, without dropout (its bits are a generator's);
+- `flash`: `bert.triton_attention` on CUDA, with the bits of `dense` and no scores in memory.
 
 Shape suffixes: T tokens, D hidden size, H heads, N sequences of a run, L their length, K head size.
 """
@@ -21,15 +22,18 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from bert import kernels
 from bert.batch import Run, SequenceLayout
 from bert.dropout import SiteKey, column_keys, keep_scale, keep_signs, mix_bits_, row_keys
 
-Backend = Literal["auto", "dense", "sdpa"]
+Backend = Literal["auto", "dense", "sdpa", "flash"]
 
 _PORTION_SCORES = 1 << 20  # 4 MiB in float32: what one core's share of a cache holds
 
 
-def choose_backend(dropping: bool, training: bool, override: Backend = "auto") -> Backend:
+def choose_backend(
+    dropping: bool, training: bool, override: Backend = "auto", flash: bool = False
+) -> Backend:
     """The one place that decides how attention is computed.
 
     Args:
@@ -37,6 +41,7 @@ def choose_backend(dropping: bool, training: bool, override: Backend = "auto") -
         training: whether a backward pass may follow.
         override: anything but "auto" is taken as it is; a backend that cannot do what is asked
             raises ValueError.
+        flash: whether `bert.kernels` would have `flash` for these tensors.
     """
     if override not in get_args(Backend):
         raise ValueError(
@@ -46,6 +51,8 @@ def choose_backend(dropping: bool, training: bool, override: Backend = "auto") -
         raise ValueError("attention backend 'sdpa' cannot drop by our bits; use 'dense' or 'auto'")
     if override != "auto":
         return override
+    if flash:
+        return "flash"
     return "dense" if training else "sdpa"
 
 
@@ -84,13 +91,14 @@ class MultiHeadSelfAttention(nn.Module):
         """(T, D) to (T, D), each sequence by itself; `dropout` None drops nothing."""
         qkv_TX = self.qkv(hidden_TD)
         rate = 0.0 if dropout is None else self.dropout
-        backend = choose_backend(rate > 0, qkv_TX.requires_grad, self.backend)
+        head_size = self.qkv.in_features // self.num_heads
+        flash = kernels.flash_usable(qkv_TX.device, qkv_TX.dtype, head_size)
+        backend = choose_backend(rate > 0, qkv_TX.requires_grad, self.backend, flash)
         if backend == "sdpa":
             context_TD = sdpa_attention(qkv_TX, layout, self.num_heads)
         else:
-            context_TD = dense_attention(
-                qkv_TX, layout, self.num_heads, self.max_length, dropout, rate
-            )
+            attention = flash_attention if backend == "flash" else dense_attention
+            context_TD = attention(qkv_TX, layout, self.num_heads, self.max_length, dropout, rate)
         return self.output(context_TD)
 
 
@@ -102,6 +110,23 @@ def sdpa_attention(qkv_TX: Tensor, layout: SequenceLayout, num_heads: int) -> Te
         context_NHLK = F.scaled_dot_product_attention(q, k, v)
         contexts.append(context_NHLK.transpose(1, 2).reshape(-1, qkv_TX.shape[1] // 3))
     return torch.cat(contexts)
+
+
+def flash_attention(
+    qkv_TX: Tensor,
+    layout: SequenceLayout,
+    num_heads: int,
+    max_length: int,
+    key: SiteKey | None,
+    rate: float,
+) -> Tensor:
+    """`dense_attention` by Triton's kernels; ValueError where they can't run."""
+    obstacle = kernels.flash_obstacle(qkv_TX.device)
+    if obstacle is not None:
+        raise ValueError(f"attention backend 'flash': {obstacle}")
+    from bert import triton_attention
+
+    return triton_attention.flash_attention(qkv_TX, layout, num_heads, max_length, key, rate)
 
 
 def dense_attention(

@@ -21,6 +21,17 @@ from bert.config import BertConfig
 IGNORED_LABEL = -100
 
 
+def send(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """A tensor on another device, without waiting for it.
+
+    Only from page-locked memory can a GPU copy while the host goes on; torch's allocator doesn't
+    hand that memory out again before the copy is done.
+    """
+    if torch.device(device).type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
 @dataclass(frozen=True)
 class Run:
     """Consecutive sequences of one length: what one dense attention call can take."""
@@ -196,12 +207,10 @@ class PackedBatch:
         return SequenceLayout(self.lengths, self.cu_seqlens)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> PackedBatch:
-        """The batch on another device. With pinned memory and non_blocking it does not wait."""
-        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
-
-    def pin_memory(self) -> PackedBatch:
-        """The batch in page-locked memory, for asynchronous copies to a GPU."""
-        return self._map(lambda tensor: tensor.pin_memory())
+        """The batch on another device; with non_blocking the host doesn't wait (`send`)."""
+        if non_blocking:
+            return self._map(lambda tensor: send(tensor, device))
+        return self._map(lambda tensor: tensor.to(device))
 
     def _map(self, function: Any) -> PackedBatch:
         tensors = {

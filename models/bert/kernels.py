@@ -1,5 +1,7 @@
 """Compiled kernels for the CPU, from the optional package `bert_kernels`, called on tensors.
 
+On CUDA there is `bert.triton_attention`; whether it runs is decided here too.
+
 Everything here has a plain-torch equivalent in this package, which is what runs where a kernel
 can't: on another device, in another number format, without the package, or when told so. This
 module is the one place that decides it (`usable`, `choose`) and says why (`describe`).
@@ -15,6 +17,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
 from typing import Any, Literal, get_args
 
 import torch
@@ -32,6 +36,11 @@ Choice = Literal["auto", "native", "torch"]
 
 # Kernels take these; the GEMMs beside them run in the same format.
 _FORMATS = (torch.float32, torch.bfloat16)
+
+# What `bert.triton_attention` takes, where tensor cores know bfloat16.
+_FLASH_CAPABILITY = (8, 0)
+_FLASH_FORMATS = (torch.float32, torch.bfloat16, torch.float16)
+_FLASH_HEAD_SIZES = range(16, 129)
 
 _choice: Choice = "auto"
 
@@ -55,10 +64,38 @@ def usable(device: torch.device, dtype: torch.dtype = torch.float32) -> bool:
     return _native is not None and _choice != "torch" and device.type == "cpu" and dtype in _FORMATS
 
 
+def flash_obstacle(device: torch.device) -> str | None:
+    """Why attention can't run by `bert.triton_attention` on a device; None where it can."""
+    if device.type != "cuda":
+        return f"Triton's are for CUDA and this is {device.type}"
+    if find_spec("triton") is None:
+        return "Triton is not installed"
+    capability = torch.cuda.get_device_capability(device)
+    if capability < _FLASH_CAPABILITY:
+        return f"compute capability {capability[0]}.{capability[1]} is below 8.0"
+    return None
+
+
+def flash_usable(device: torch.device, dtype: torch.dtype, head_size: int) -> bool:
+    """Whether attention runs by `bert.triton_attention` unless told otherwise."""
+    fits = dtype in _FLASH_FORMATS and head_size in _FLASH_HEAD_SIZES
+    return fits and _choice != "torch" and _flash_obstacle_once(device) is None
+
+
+@cache
+def _flash_obstacle_once(device: torch.device) -> str | None:
+    return flash_obstacle(device)
+
+
 def describe(device: torch.device) -> str:
     """Which kernels run on a device, and why, for the log."""
     if device.type != "cpu":
-        return f"torch's, since compiled ones are for the CPU and this is {device.type}"
+        if _choice == "torch":
+            return "torch's, as asked for"
+        obstacle = flash_obstacle(device)
+        if obstacle is not None:
+            return f"torch's, since {obstacle}"
+        return "Triton's for attention (flash, with our dropout), torch's for the rest"
     if _choice == "torch":
         return "torch's, as asked for"
     if _native is None:

@@ -25,6 +25,7 @@ from harness import Timing
 from rich.console import Console
 from rich.table import Table
 from safetensors.torch import load_file
+from torch import Tensor
 from training_cases import EMBEDDING, FINETUNING, PRETRAINING, SCALING, SMOKE, Case, packed, pairs
 
 from bert import kernels
@@ -94,6 +95,11 @@ def require_agreement(sides: Mapping[str, Worker]) -> str:
         for number, worker in enumerate(sides.values()):
             worker.ask(f"probe {folder}/{number}")
             found.append(load_file(f"{folder}/{number}"))
+    return agreement(found)
+
+
+def agreement(found: Sequence[Mapping[str, Tensor]]) -> str:
+    """What the first side found against what the others did."""
     mine, *others = found
     worst = 0.0
     for theirs in others:

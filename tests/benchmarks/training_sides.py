@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import transformers
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from training_cases import Case, packed, padded, pairs, sentences
 
+from bert.batch import send
 from bert.bert import BertBackbone, BertForPreTraining, BertForSequenceClassification
 from bert.dropout import DropoutKey
 from bert.hf import to_hf_tensors
@@ -54,16 +56,23 @@ def our_engine(
     return Engine(model, objective, settings, precision=precision, **arguments)
 
 
-def our_pretraining(case: Case, precision: PrecisionName) -> Side:
+def our_pretraining(
+    case: Case, precision: PrecisionName, device: torch.device = CPU, **arguments: Any
+) -> Side:
+    """`arguments` are the engine's, or its setting `reduction`."""
     examples = pairs(case)
     engine = our_engine(
-        BertForPreTraining(case.config), PretrainingObjective(), case.count, precision
+        BertForPreTraining(case.config).to(device),
+        PretrainingObjective(),
+        case.count,
+        precision,
+        **arguments,
     )
     steps = itertools.count()
 
     def probe() -> dict[str, Tensor]:
-        model = BertForPreTraining(case.config)
-        loss = pretraining_sums(model, packed(examples)).mean()
+        model = BertForPreTraining(case.config).to(device)
+        loss = pretraining_sums(model, packed(examples).to(device)).mean()
         loss.backward()
         for parameter in model.parameters():
             assert parameter.grad is not None
@@ -92,10 +101,12 @@ def their_loss(
     backward: bool,
 ) -> Tensor:
     """transformers gives means per call; sums over the counts make them the batch's loss."""
+    device = next(model.parameters()).device
     num_masked = sum(int((fields["labels"] != -100).sum()) for fields in groups)
     num_pairs = sum(len(fields["labels"]) for fields in groups)
-    total = torch.zeros(())
-    for fields in groups:
+    total = torch.zeros((), device=device)
+    for in_host_memory in groups:
+        fields = {name: send(tensor, device) for name, tensor in in_host_memory.items()}
         inputs = {k: fields[k] for k in ("input_ids", "token_type_ids", "attention_mask")}
         with context():
             out = model(**inputs)
@@ -110,21 +121,23 @@ def their_loss(
     return total
 
 
-def their_pretraining(case: Case, precision: PrecisionName, num_groups: int) -> Side:
+def their_pretraining(
+    case: Case, precision: PrecisionName, num_groups: int, device: torch.device = CPU
+) -> Side:
     examples = pairs(case)
-    model = their_model(case)
+    model = their_model(case).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
 
     def step() -> None:
         optimizer.zero_grad()
         groups = padded(examples, num_groups)
-        their_loss(model, groups, lambda: forward_context(precision, CPU), backward=True)
+        their_loss(model, groups, lambda: forward_context(precision, device), backward=True)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
 
     def probe() -> dict[str, Tensor]:
-        exact = their_model(case).eval()
-        loss = their_loss(exact, padded(examples), lambda: forward_context("fp32", CPU), True)
+        exact = their_model(case).to(device).eval()
+        loss = their_loss(exact, padded(examples), lambda: forward_context("fp32", device), True)
         grads = {name: p.grad for name, p in exact.named_parameters() if p.grad is not None}
         return {"loss": loss, **grads}
 

@@ -1,7 +1,8 @@
-"""Shared by the tests of bert: one thread, and seeded padded batches."""
+"""Shared by the tests of bert: one thread, Triton's interpreter, and seeded padded batches."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -11,6 +12,9 @@ from torch import Tensor
 
 from bert.batch import IGNORED_LABEL, PackedBatch
 from bert.config import BertConfig
+
+# Triton reads it when a kernel is defined, its own ones when it is imported.
+os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
 @pytest.fixture(autouse=True)

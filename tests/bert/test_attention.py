@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from bert import kernels
 from bert.attention import MultiHeadSelfAttention, choose_backend, dense_attention, sdpa_attention
 from bert.batch import SequenceLayout
 from bert.dropout import (
@@ -132,8 +133,33 @@ def test_the_backend_is_chosen_in_one_place() -> None:
     assert choose_backend(dropping=False, training=True, override="sdpa") == "sdpa"
     with pytest.raises(ValueError, match="cannot drop"):
         choose_backend(dropping=True, training=True, override="sdpa")
-    with pytest.raises(ValueError, match="auto, dense, sdpa"):
-        choose_backend(dropping=False, training=False, override="flash")  # pyright: ignore
+    with pytest.raises(ValueError, match="auto, dense, sdpa, flash"):
+        choose_backend(dropping=False, training=False, override="fast")  # pyright: ignore
+
+
+def test_flash_is_taken_where_it_can_run_unless_told_otherwise() -> None:
+    assert choose_backend(dropping=True, training=True, flash=True) == "flash"
+    assert choose_backend(dropping=False, training=False, flash=True) == "flash"
+    assert choose_backend(True, True, "dense", flash=True) == "dense"
+    assert not kernels.flash_usable(torch.device("cpu"), torch.float32, 64)
+    module = MultiHeadSelfAttention(HIDDEN, HEADS, backend="flash")
+    with pytest.raises(ValueError, match="'flash': Triton's are for CUDA and this is cpu"):
+        module(torch.randn(3, HIDDEN), SequenceLayout.of([3]), KEY)
+
+
+def test_on_cuda_the_device_decides_and_the_log_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = torch.device("cuda", 7)
+    for capability, usable, said in (((7, 5), False, "7.5 is below 8.0"), ((9, 0), True, "flash")):
+        monkeypatch.setattr("torch.cuda.get_device_capability", lambda _, found=capability: found)
+        kernels._flash_obstacle_once.cache_clear()
+        assert kernels.flash_usable(cuda, torch.bfloat16, 64) is usable
+        assert said in kernels.describe(cuda)
+    assert not kernels.flash_usable(cuda, torch.float64, 64)
+    assert not kernels.flash_usable(cuda, torch.bfloat16, 8)
+    monkeypatch.setattr(kernels, "_choice", "torch")
+    assert not kernels.flash_usable(cuda, torch.bfloat16, 64)
+    assert "as asked for" in kernels.describe(cuda)
+    kernels._flash_obstacle_once.cache_clear()
 
 
 def test_heads_must_divide_the_hidden_size() -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from bert.batch import PackedBatch, SequenceLayout, unpack
 from bert.config import BertConfig
@@ -35,6 +36,22 @@ def test_moving_keeps_what_the_host_knows() -> None:
     moved = batch().to("meta")  # a device whose values nobody can read
     assert moved.num_pairs == 2
     assert moved.layout.runs == batch().layout.runs
+
+
+def test_a_gpu_copies_from_page_locked_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    pinned: list[int] = []
+    monkeypatch.setattr(
+        torch.Tensor, "pin_memory", lambda tensor: pinned.append(tensor.numel()) or tensor
+    )
+    host = batch()
+    assert host.num_pairs == 2  # counted in host memory, and kept
+    with FakeTensorMode(allow_non_fake_inputs=True):  # no GPU is needed to tell what is asked of it
+        moved = host.to("cuda", non_blocking=True)
+    tensors = [value for value in vars(moved).values() if isinstance(value, torch.Tensor)]
+    assert all(tensor.device.type == "cuda" for tensor in tensors)
+    assert sorted(pinned) == sorted(tensor.numel() for tensor in tensors)
+    host.to("cpu", non_blocking=True)
+    assert len(pinned) == len(tensors)
 
 
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=30))

@@ -234,6 +234,37 @@ def test_weights_are_cast_once_per_step_not_once_per_micro_shard(request):
         assert casts.count == 4
 
 
+class NoLookAtValues(TorchDispatchMode):
+    """Raises at an operation for which a GPU's queue would have to run empty."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        aten = torch.ops.aten
+        looks = func in (aten._local_scalar_dense.default, aten.nonzero.default)
+        if func is aten.index.Tensor:
+            looks = any(index is not None and index.dtype == torch.bool for index in args[1])
+        assert not looks, func
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("reduction", ["canonical", "fast"])
+def test_a_step_never_waits_for_the_device(reduction, monkeypatch, request):
+    request.addfinalizer(lambda: kernels.choose("auto"))
+    kernels.choose("torch")
+    engine = engine_of(small_model(), reduction=reduction)
+    batches = global_batch(0, 4)
+    assert all(batch.num_pairs for batch in batches)  # counted in host memory, and kept
+    # On a GPU it reads what an earlier step has left in host memory.
+    monkeypatch.setattr("raybert.training.report.SkipWatch.look", lambda self, wait: None)
+    for name in ("cpu", "numpy", "tolist"):
+        monkeypatch.setattr(torch.Tensor, name, lambda self: pytest.fail("copied to the host"))
+    with NoLookAtValues():
+        report = engine.step(0, batches)
+        with pytest.raises(AssertionError, match="_local_scalar_dense"):
+            bool(torch.ones(()))
+    monkeypatch.undo()
+    assert report.loss > 0
+
+
 def test_fp16_looks_for_its_loss_scale_without_stopping():
     """Overflows at a high scale halve it; they do not count as steps in a row."""
     scale = 2.0**16

@@ -121,9 +121,7 @@ class Predictor:
 
     def _batches(self, encoded: Encoded) -> Iterator[tuple[np.ndarray, PackedBatch]]:
         for rows, batch in batches(encoded, self._settings.batch_tokens):
-            if self._device.type == "cuda":
-                batch = batch.pin_memory().to(self._device, non_blocking=True)
-            yield rows, batch
+            yield rows, batch.to(self._device, non_blocking=True)
 
     def _gather(
         self, encoded: Encoded, run: Callable[[PackedBatch], Tensor], width: int

@@ -30,8 +30,8 @@ class OptimizationSettings(Section):
     )
     kernels: Literal["auto", "native", "torch"] = operational(
         "auto",
-        "auto takes the compiled CPU kernels of bert-kernels where they are installed; other "
-        "kernels round differently in the last bits",
+        "auto takes the compiled CPU kernels of bert-kernels where they are installed, on CUDA "
+        "Triton's flash attention; other kernels round differently in the last bits",
     )
     activation_checkpointing: bool = operational(
         False, "recompute activations in the backward pass: less memory, more time"

@@ -18,7 +18,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from bert.batch import PackedBatch
+from bert.batch import PackedBatch, send
 from bert.dropout import DropoutKey
 from bert.gradients import adding_directly
 from raybert.training.device import explaining_out_of_memory, make_repeatable
@@ -168,7 +168,9 @@ class Engine:
         )
         with explaining_out_of_memory(self.section):
             counts = self._global_counts(micro_shards)
-            rows_KC = self._accumulate(step, micro_shards, counts)
+            # All of them before the first pass: a copy behind a pass would wait for it.
+            sent = [batch.to(self.device, non_blocking=True) for batch in micro_shards]
+            rows_KC = self._accumulate(step, sent, counts)
             gradient_L = self._reduction.reduce(self._gradients.take())
             sums_C, norm = self._add_up(rows_KC, gradient_L)
             skip = self._update(gradient_L, sums_C, norm, learning_rate)
@@ -186,7 +188,7 @@ class Engine:
             for batch in micro_shards
         ]
         counts = torch.tensor(own, dtype=torch.int64).sum(dim=0)
-        counts = counts.to(self.device, non_blocking=True)
+        counts = send(counts, self.device)
         self.group.add_(counts)
         return counts
 
@@ -214,7 +216,6 @@ class Engine:
     def _backward(self, batch: PackedBatch, dropout: DropoutKey, weights_P: Tensor) -> Tensor:
         """Adds a micro-shard's gradient onto the bound buffer; its sums (C,)."""
         with forward_context(self.precision, self.device):
-            batch = batch.to(self.device, non_blocking=True)
             sums = self.objective.sums(self.model, batch, dropout)
         losses_P = torch.stack(sums.losses).float()
         (losses_P * weights_P).sum().backward()

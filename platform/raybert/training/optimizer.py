@@ -64,9 +64,8 @@ class AdamW:
         if kernels.usable(gradient_L.device):
             self._compiled_step(gradient_L, learning_rate, skip, factor)
             return
-        # Asking a GPU whether the factor is 1 would cost more than multiplying.
-        if gradient_L.is_cuda or factor != 1:
-            gradient_L.mul_(factor)
+        # Asking whether the factor is 1 would make the host wait for a GPU.
+        gradient_L.mul_(factor)
         tensors = (self._values_L, gradient_L, self.exp_avg, self.exp_avg_sq)
         num_updates = [self.num_updates.clone() for _ in self._parts]
         for (part, weight_decay, rate), counted in zip(self._parts, num_updates, strict=True):
