@@ -84,6 +84,8 @@ class Tokenization:
         for finished in carry_out(self.maker, self.ranges):
             shards[finished.text_range.name] = finished.shards
             on_finished(finished)
+        # A worker killed while it wrote leaves what it had begun.
+        remove_staging(self.maker.folder)
         return build_manifest(
             self.maker.folder,
             tokenizer=self.maker.tokenizer,

@@ -76,6 +76,9 @@ class BulkPrediction:
             for entry in carry_out(self.maker, self.missing):
                 entries.append(entry)
                 on_finished(entry)
+            # A worker killed while it wrote leaves what it had begun.
+            remove_staging(self.maker.folder)
+            remove_staging(self.maker.folder / NOTES)
         entries.sort(key=lambda entry: entry.name)
         content = {
             "model": str(self.maker.model),
