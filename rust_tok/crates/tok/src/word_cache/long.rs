@@ -97,9 +97,12 @@ impl<I: Id> LongWords<I> {
         self.find(hash_of(word), word, ids)
     }
 
-    /// Keeps a word that isn't there.
+    /// Keeps a word, once: it may be here still when the table of short words has lost it.
     pub(super) fn keep(&mut self, word: &[u8], ids: &[I]) {
-        self.keep_new(hash_of(word), word, ids);
+        let hash = hash_of(word);
+        if self.young.find(hash, word).is_none() {
+            self.keep_new(hash, word, ids);
+        }
     }
 
     fn find(&mut self, hash: u64, word: &[u8], ids: &mut Vec<I>) -> bool {
@@ -261,6 +264,15 @@ mod tests {
         assert_eq!(encoded(&mut words, 0..1000, 40), 0);
         // The same bytes with a zero more are another word.
         assert_eq!(encoded(&mut words, 0..10, 41), 10);
+    }
+
+    #[test]
+    fn a_word_is_kept_once() {
+        let mut words = LongWords::<u16>::default();
+        for _ in 0..3 {
+            words.keep(b"word", &[1, 2]);
+        }
+        assert_eq!(words.young.num_words, 1);
     }
 
     #[test]
