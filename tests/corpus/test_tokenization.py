@@ -112,6 +112,29 @@ def test_order_of_the_work_changes_no_byte(
     assert content(tmp_path / "one") == content(tmp_path / "two")
 
 
+def test_the_error_of_an_earlier_range_comes_first(
+    tmp_path: Path,
+    corpus_file: Path,
+    wordpiece: rust_tok.Tokenizer,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """A shard is written while the next range is read, which fails too."""
+    work = prepare(corpus_of(corpus_file), wordpiece, tmp_path / "out")
+    data = bytearray(corpus_file.read_bytes())
+    data[-10] = 0xFF
+    corpus_file.write_bytes(data)
+    *_, before, last = work.ranges
+
+    def failing_write(folder: Location, name: str, **_: object) -> None:
+        raise OSError(f"no disk for {name}")
+
+    monkeypatch.setattr("raybert.corpus.shards.write_shard", failing_write)
+    with pytest.raises(OSError, match=f"no disk for shard-{before.name}"):
+        list(work.maker.make([before, last]))
+    with pytest.raises(InvalidContent, match="not UTF-8"):
+        list(work.maker.make([last]))
+
+
 def test_a_rerun_does_what_is_missing(
     tmp_path: Path, corpus_file: Path, wordpiece: rust_tok.Tokenizer
 ):

@@ -26,9 +26,9 @@ def as_user_error(error: UserError | OSError) -> UserError:
     return UserError(f"a file can't be read or written: {error}")
 
 
-def outcome_batch(outcome: object) -> dict[str, list[bytes]]:
-    """The batch of one row that a task gives back."""
-    return {OUTCOME: [pickle.dumps(outcome)]}
+def outcome_batch(*outcomes: object) -> dict[str, list[bytes]]:
+    """The batch of rows that a task gives back."""
+    return {OUTCOME: [pickle.dumps(outcome) for outcome in outcomes]}
 
 
 def outcomes_of(dataset: ray.data.Dataset) -> Iterator[Any]:

@@ -1,15 +1,15 @@
 """The work on ranges as tasks of a Ray cluster; the only module of the corpus that knows Ray.
 
-A task takes one CPU and one range. Text, ids and counts stay where they are made: the driver sends
-names of files and bounds, and gets numbers back. Broken text comes back as a value: an exception
-would be retried, and its message buried in Ray's own.
+A task takes one CPU and a range, or a few that follow one another. Text, ids and counts stay where
+they are made: the driver sends names of files and bounds, and gets numbers back. Broken text comes
+back as a value: an exception would be retried, and its message buried in Ray's own.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,9 +25,13 @@ from raybert.cluster.outcomes import as_user_error, outcome_batch, outcomes_of
 from raybert.corpus.content import PassedOver
 from raybert.corpus.ranges import TextRange
 from raybert.corpus.shards import ShardMaker
-from raybert.corpus.tokenization import Finished
+from raybert.corpus.tokenization import Finished, in_process
 from raybert.corpus.vocabulary import Counted, OnCounted, WordCounter
 from raybert.errors import UserError
+
+# Of a task that tokenizes, where there are that many; and how often each CPU gets one at least.
+_RANGES_PER_TASK = 8
+_MIN_WAVES = 3
 
 # Counts are split by a hash of the word, so that each part is merged in a task of its own: 50
 # million words, 40 bytes each, are 125 MB in a task.
@@ -39,7 +43,7 @@ _RANGES_PER_MERGE = 16
 def tokenize_ranges(
     maker: ShardMaker, ranges: Sequence[TextRange], *, expectation: Expectation
 ) -> Iterator[Finished]:
-    """A Ray Data job of one row per range; a row comes back when its shards are written.
+    """A Ray Data job of one row per range; its rows come back when a task's shards are written.
 
     `expectation`: of the nodes.
 
@@ -48,8 +52,9 @@ def tokenize_ranges(
     """
     rows = [{"range": pickle.dumps(text_range)} for text_range in ranges]
     task: Any = _TokenizeTask(maker, expectation)
-    dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-        task, batch_size=1, num_cpus=1
+    num_tasks = _num_tasks(len(rows), int(ray.cluster_resources().get("CPU", 1)))
+    dataset = ray.data.from_items(rows, override_num_blocks=num_tasks).map_batches(
+        task, batch_size=None, num_cpus=1
     )
     yield from outcomes_of(dataset)
 
@@ -61,15 +66,21 @@ class _TokenizeTask:
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list[bytes]]:
         _one_thread()
-        (text_range,) = map(pickle.loads, batch["range"])
+        return outcome_batch(*self._outcomes([pickle.loads(row) for row in batch["range"]]))
+
+    def _outcomes(self, ranges: Sequence[TextRange]) -> Iterator[Finished | UserError]:
         try:
             check_once(self.expectation)
-            began = time.perf_counter()
-            shards = tuple(self.maker.make(text_range))
-            outcome = Finished(text_range, shards, time.perf_counter() - began)
+            yield from in_process(self.maker, ranges)
         except (UserError, OSError) as error:
-            outcome = as_user_error(error)
-        return outcome_batch(outcome)
+            yield as_user_error(error)
+
+
+def _num_tasks(num_ranges: int, num_cpus: int) -> int:
+    """So many that all CPUs end at about the same time, and so few that a task's last shard, for
+    whose way to the disk it has to wait, is one of several."""
+    waves = max(_MIN_WAVES, math.ceil(num_ranges / (_RANGES_PER_TASK * num_cpus)))
+    return min(num_ranges, waves * num_cpus)
 
 
 def count_ranges(

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import itertools
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 import rust_tok
 from raybert.settings import CorpusSettings
-from raybert.tokens.format import DOCUMENT_ID_BYTES
 
 _CRLF = pc.ReplaceSubstringOptions("\r\n", "\n")
 _LINE_ENDS_TO_BLANKS = bytes.maketrans(b"\r\n", b"  ")
@@ -86,13 +82,4 @@ def document_ids(texts: pa.Array) -> pa.Array:
     Args:
         texts: strings without nulls.
     """
-    _, offset_buffer, data_buffer = texts.buffers()
-    offsets = np.frombuffer(offset_buffer or b"\0\0\0\0", dtype=np.int32)
-    offsets = offsets[texts.offset : texts.offset + len(texts) + 1].tolist()
-    data = memoryview(data_buffer or b"")
-    blake2b = hashlib.blake2b
-    digests = [
-        blake2b(data[begin:end], digest_size=DOCUMENT_ID_BYTES).digest()
-        for begin, end in itertools.pairwise(offsets)
-    ]
-    return pa.array(digests, pa.binary(DOCUMENT_ID_BYTES))
+    return pa.array(rust_tok.blake2b_128(texts))

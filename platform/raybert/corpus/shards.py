@@ -1,21 +1,25 @@
-"""One range of a corpus to token shards: all that a task does, in plain Python.
+"""Ranges of a corpus to token shards: all that a task does, in plain Python.
 
 A range becomes one shard; where its text turns out longer than expected (a compressed file, a
 document of many ranges), several, each of about the same text. The last one says that it is the
 last: so a range is finished when its shards are there up to that one, and a rerun sees it.
+
+A shard is written and flushed to the disk in a thread, while the next one is made.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import pyarrow as pa
 
 import rust_tok
+from raybert.corpus.background import Background
 from raybert.corpus.content import PassedOver
 from raybert.corpus.ranges import TextRange
 from raybert.corpus.reading import BLOCK_BYTES, Reader
@@ -55,14 +59,35 @@ class ShardMaker:
     def range_bytes(self) -> int:
         return int(self.corpus.range_mebibytes * 2**20)
 
-    def make(self, text_range: TextRange) -> list[ShardEntry]:
-        """The range's shards: those there already when they are whole, else written now.
+    def make(
+        self, ranges: Iterable[TextRange]
+    ) -> Iterator[tuple[TextRange, tuple[ShardEntry, ...]]]:
+        """Each range's shards, in order: those there already when they are whole, else made now.
+
+        A range is given when its shards are committed. Two shards are held at a time.
 
         Raises:
             InvalidContent: the text is not as it should be; nothing is left of this shard.
             OSError: no space, no permission, no connection.
         """
-        return self.finished(text_range, verify=True) or list(self._written(text_range))
+        with Background() as writer:
+            before: _Begun | None = None
+            for text_range in ranges:
+                try:
+                    begun = self._begin(text_range, writer)
+                finally:  # the error of an earlier range comes first
+                    committed = before.committed() if before is not None else None
+                if committed is not None:
+                    yield committed
+                before = begun
+            if before is not None:
+                yield before.committed()
+
+    def _begin(self, text_range: TextRange, writer: Background) -> _Begun:
+        entries = self.finished(text_range, verify=True)
+        if entries:
+            return _Begun(text_range, tuple(entries))
+        return _Begun(text_range, (), tuple(self._written(text_range, writer)))
 
     def finished(self, text_range: TextRange, *, verify: bool) -> list[ShardEntry]:
         """The entries of the range's shards if all are there, else none.
@@ -81,7 +106,7 @@ class ShardMaker:
             entries.append(entry)
         return entries
 
-    def _written(self, text_range: TextRange) -> Iterator[ShardEntry]:
+    def _written(self, text_range: TextRange, writer: Background) -> Iterator[Future[ShardEntry]]:
         tokenizer = load_tokenizer(self.folder / TOKENIZER_NAME, self.tokenizer)
         passed_over = PassedOver()
         block_bytes = min(BLOCK_BYTES, self.range_bytes)
@@ -90,10 +115,10 @@ class ShardMaker:
         number, content = 0, _Content(tokenizer, self.corpus)
         for texts in reader.read(text_range, passed_over):
             if content.num_bytes >= limit:
-                yield self._write(text_range, number, content, passed_over, last=False)
+                yield writer.run(self._write(text_range, number, content, passed_over, last=False))
                 number, content = number + 1, _Content(tokenizer, self.corpus)
             content.add(texts)
-        yield self._write(text_range, number, content, passed_over, last=True)
+        yield writer.run(self._write(text_range, number, content, passed_over, last=True))
 
     def _write(
         self,
@@ -103,9 +128,10 @@ class ShardMaker:
         passed_over: PassedOver,
         *,
         last: bool,
-    ) -> ShardEntry:
+    ) -> Callable[[], ShardEntry]:
         skipped, replaced = passed_over.take()
-        return write_shard(
+        return partial(
+            write_shard,
             self.folder,
             _shard_name(text_range, number),
             document_ids=pa.concat_arrays(content.document_ids),
@@ -121,6 +147,19 @@ class ShardMaker:
                 LAST: int(last),
             },
         )
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """A range whose shards are there or are being written."""
+
+    text_range: TextRange
+    there: tuple[ShardEntry, ...]
+    being_written: tuple[Future[ShardEntry], ...] = ()
+
+    def committed(self) -> tuple[TextRange, tuple[ShardEntry, ...]]:
+        written = tuple(shard.result() for shard in self.being_written)
+        return self.text_range, self.there + written
 
 
 class _Content:

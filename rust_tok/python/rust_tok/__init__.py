@@ -1,26 +1,32 @@
 """WordPiece and byte-level BPE with the ids of Hugging Face `tokenizers`."""
 
 from rust_tok._native import (
+    ArrowColumn,
     DamagedFileError,
+    DocumentSplitter,
     ListColumn,
     Tokenizer,
     TokenizerError,
     UnsupportedError,
     WordCounts,
     __version__,
+    blake2b_128,
     split_sentences,
     train_bpe,
     train_wordpiece,
 )
 
 __all__ = [
+    "ArrowColumn",
     "DamagedFileError",
+    "DocumentSplitter",
     "ListColumn",
     "Tokenizer",
     "TokenizerError",
     "UnsupportedError",
     "WordCounts",
     "__version__",
+    "blake2b_128",
     "split_sentences",
     "train_bpe",
     "train_wordpiece",

@@ -3,13 +3,16 @@ from os import PathLike
 from typing import Any, Literal, Protocol, final, type_check_only
 
 __all__ = [
+    "ArrowColumn",
     "DamagedFileError",
+    "DocumentSplitter",
     "ListColumn",
     "Tokenizer",
     "TokenizerError",
     "UnsupportedError",
     "WordCounts",
     "__version__",
+    "blake2b_128",
     "split_sentences",
     "train_bpe",
     "train_wordpiece",
@@ -37,6 +40,15 @@ class DamagedFileError(TokenizerError):
 
 class UnsupportedError(TokenizerError):
     """A file that asks for something rust_tok does not do exactly, by its name."""
+
+@final
+class ArrowColumn:
+    """A column for any Arrow library: `pyarrow.array(column)`."""
+
+    def __arrow_c_schema__(self) -> Any: ...
+    def __arrow_c_array__(self, requested_schema: object | None = None) -> tuple[Any, Any]: ...
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> Any: ...
+    def __len__(self) -> int: ...
 
 @final
 class ListColumn:
@@ -241,4 +253,37 @@ def split_sentences(column: ArrowArray | ArrowStream, abbreviations: bool = True
     paragraph is a blank (a blank line still ends a sentence), and with `abbreviations` a full stop
     of a title ("Dr. Curie"), of "e.g." and its like, of an initial, or of "No." before a digit
     ends none.
+    """
+
+@final
+class DocumentSplitter:
+    """Finds the documents of the bytes `start` to `end` of a file: what stands between blank lines.
+
+    A blank line holds nothing but ASCII white space. A document belongs to the range in which the
+    last blank line before it begins, the first one to the range at 0; so ranges of any size, each
+    read by itself, give every document exactly once. One of more than `max_bytes` goes on as the
+    next one, after a line if there is one, else after a blank, else after a character. A byte order
+    mark at the beginning of the file is left out.
+    """
+
+    def __new__(cls, start: int, end: int, max_bytes: int) -> DocumentSplitter: ...
+    def feed(self, block: bytes) -> ArrowColumn:
+        """The documents that the next bytes of the file complete.
+
+        They are fed from `max(start - 1, 0)` on, in blocks of any sizes, until `finished`. The
+        column is of structs: `text` (binary, without the line ends behind it; `large_binary` where
+        32 bits of offset aren't enough) and `place` (int64, where it begins in the file).
+        """
+
+    def close(self) -> ArrowColumn:
+        """The last document, where the file ends before the range is `finished`."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether all documents of the range have been given."""
+
+def blake2b_128(column: ArrowArray | ArrowStream) -> ArrowColumn:
+    """BLAKE2b (RFC 7693) with a digest of 16 bytes of each text of a column, without nulls.
+
+    The column is of fixed_size_binary(16), equal to `hashlib.blake2b(text, digest_size=16)`.
     """

@@ -1,9 +1,12 @@
-//! Columns of ids and of text, as batch calls give them.
+//! Columns of ids, of text and of digests, as calls give them.
 
 use std::ffi::CStr;
+use std::iter;
 use std::sync::Arc;
 
 use tok::batch::Lists;
+use tok::blake2b;
+use tok::documents::Documents;
 
 use crate::export::{Buffer, Node};
 use crate::import::Outer;
@@ -121,4 +124,44 @@ pub fn text(name: &'static CStr, offsets: Vec<i64>, bytes: Vec<u8>) -> Node {
         children: Vec::new(),
         metadata: Vec::new(),
     }
+}
+
+/// Documents as structs of `text` (binary: it may be anything) and `place` (of 64 bits).
+pub fn documents(documents: Documents) -> Arc<Node> {
+    let Documents { text, ends, places } = documents;
+    let length = places.len();
+    let mut text = self::text(c"text", iter::once(0).chain(ends).collect(), text);
+    text.format = if text.format == c"u" { c"z" } else { c"Z" };
+    let places = Node {
+        format: c"l",
+        name: c"place",
+        length,
+        null_count: 0,
+        buffers: vec![None, Some(Buffer::I64(places))],
+        children: Vec::new(),
+        metadata: Vec::new(),
+    };
+    Arc::new(Node {
+        format: c"+s",
+        name: c"",
+        length,
+        null_count: 0,
+        buffers: vec![None],
+        children: vec![Arc::new(text), Arc::new(places)],
+        metadata: Vec::new(),
+    })
+}
+
+/// Digests of 16 bytes.
+pub fn digests(digests: Vec<u8>) -> Arc<Node> {
+    const { assert!(blake2b::DIGEST_BYTES == 16) };
+    Arc::new(Node {
+        format: c"w:16",
+        name: c"",
+        length: digests.len() / blake2b::DIGEST_BYTES,
+        null_count: 0,
+        buffers: vec![None, Some(Buffer::U8(digests))],
+        children: Vec::new(),
+        metadata: Vec::new(),
+    })
 }

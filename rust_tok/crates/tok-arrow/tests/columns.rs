@@ -8,6 +8,7 @@ use std::ptr;
 use std::sync::Arc;
 
 use tok::batch::Lists;
+use tok::documents::Documents;
 use tok::word_counts::{WordCounts, WordKind};
 use tok_arrow::export::{self, Buffer, Node};
 use tok_arrow::ffi::{Array, Interface, Schema};
@@ -43,6 +44,27 @@ fn read(column: &Column) -> tok::Result<Vec<Option<String>>> {
 
 fn some(texts: &[&str]) -> Vec<Option<String>> {
     texts.iter().map(|text| Some((*text).to_owned())).collect()
+}
+
+#[test]
+fn documents_and_digests_go_out() {
+    let documents = lists::documents(Documents {
+        text: b"a\xffb".to_vec(),
+        ends: vec![2, 3],
+        places: vec![0, 9],
+    });
+    let formats: Vec<_> = documents
+        .children
+        .iter()
+        .map(|child| child.format)
+        .collect();
+    assert_eq!((documents.length, formats), (2, vec![c"z", c"l"]));
+    assert_eq!(export::array(&documents).n_children, 2);
+    let digests = lists::digests(vec![7; 48]);
+    let (schema, array) = (export::schema(&digests).unwrap(), export::array(&digests));
+    // SAFETY: the exporter's own format, alive.
+    let format = unsafe { CStr::from_ptr(schema.format) };
+    assert_eq!((format, array.length), (c"w:16", 3));
 }
 
 #[test]

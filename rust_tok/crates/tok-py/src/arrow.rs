@@ -145,3 +145,39 @@ impl ListColumn {
         Self(Exported(Arc::new(node)))
     }
 }
+
+/// A column for any Arrow library.
+#[pyclass(frozen, module = "rust_tok")]
+#[derive(Debug)]
+pub(crate) struct ArrowColumn(pub(crate) Exported);
+
+#[pymethods]
+impl ArrowColumn {
+    fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
+        self.0.schema(py)
+    }
+
+    #[pyo3(signature = (requested_schema=None))]
+    fn __arrow_c_array__<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let _ = requested_schema;
+        self.0.array(py)
+    }
+
+    #[pyo3(signature = (requested_schema=None))]
+    fn __arrow_c_stream__<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyCapsule>> {
+        let _ = requested_schema;
+        self.0.stream(py)
+    }
+
+    fn __len__(&self) -> usize {
+        self.0.0.length
+    }
+}

@@ -3,6 +3,7 @@
 use pyo3::prelude::*;
 
 mod arrow;
+mod documents;
 mod errors;
 mod sentences;
 mod tokenizer;
@@ -15,7 +16,9 @@ mod _native {
     use pyo3::prelude::*;
 
     #[pymodule_export]
-    use crate::arrow::ListColumn;
+    use crate::arrow::{ArrowColumn, ListColumn};
+    #[pymodule_export]
+    use crate::documents::{DocumentSplitter, blake2b_128};
     #[pymodule_export]
     use crate::errors::{DamagedFileError, TokenizerError, UnsupportedError};
     #[pymodule_export]

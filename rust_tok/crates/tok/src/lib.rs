@@ -3,7 +3,9 @@
 pub mod added;
 pub mod batch;
 pub mod bert_scan;
+pub mod blake2b;
 pub mod decode;
+pub mod documents;
 pub mod error;
 pub mod file;
 pub mod hash;

@@ -9,6 +9,7 @@
 
 mod assembly;
 
+use std::iter;
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard};
 
@@ -95,6 +96,20 @@ pub(crate) fn stretch(rows: &impl Rows, range: Range<usize>, bytes: usize) -> Ra
         end += 1;
     }
     range.start..end
+}
+
+/// The rows in pieces of about so much text.
+pub(crate) fn stretches(
+    rows: &impl Rows,
+    range: Range<usize>,
+    bytes: usize,
+) -> impl Iterator<Item = Range<usize>> {
+    let mut next = range.start;
+    iter::from_fn(move || {
+        let piece = stretch(rows, next..range.end, bytes);
+        next = piece.end;
+        (!piece.is_empty()).then_some(piece)
+    })
 }
 
 fn too_many() -> Error {

@@ -12,6 +12,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::added::{AddedToken, AddedTokens};
+use crate::blake2b;
 use crate::tokenizer::{Model, Parts, Tokenizer};
 use crate::{Error, Result};
 
@@ -155,11 +156,9 @@ impl Tokenizer {
     /// What the ids depend on, hashed: equal for tokenizers that give equal ids by equal files.
     /// Truncation and padding, which are not applied, don't count.
     pub fn fingerprint(&self) -> Result<String> {
-        use blake2::digest::consts::U16;
-        use blake2::{Blake2b, Digest};
         let text = self.write(&Value::Null, &Value::Null)?;
-        let digest = Blake2b::<U16>::digest(text.as_bytes());
-        Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+        let digest = blake2b::hash(text.as_bytes());
+        Ok(digest.to_hex().to_string())
     }
 
     fn write(&self, truncation: &Value, padding: &Value) -> Result<String> {
