@@ -7,6 +7,7 @@ step does again and again is done with one pass over memory instead of three.
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 
@@ -16,9 +17,36 @@ from torch import Tensor
 from bert import kernels, products
 
 _direct: ContextVar[bool] = ContextVar("direct gradients", default=False)
-_copies: ContextVar[dict[int, tuple[Tensor, Tensor]] | None] = ContextVar(
-    "low-precision copies", default=None
-)
+
+
+class WeightCopies:
+    """bfloat16 copies of weights, each made when it is first asked for, by any thread.
+
+    Weights that share memory share their copy.
+    """
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[int, torch.Size], tuple[Tensor, Tensor]] = {}
+        self._lock = threading.Lock()
+
+    def of(self, weight: Tensor) -> Tensor:
+        """The copy of a float32 weight."""
+        # The weight is kept beside its copy, so its address can't become another's.
+        key = weight.data_ptr(), weight.shape
+        if key not in self._found:
+            with self._lock:
+                if key not in self._found:
+                    weight = weight.detach()
+                    self._found[key] = weight, kernels.round_bf16(weight)
+        return self._found[key][1]
+
+    def renew(self) -> None:
+        """Makes the copies anew, in place, after the weights have changed."""
+        for weight, copy in self._found.values():
+            kernels.round_bf16(weight, copy)
+
+
+_copies: ContextVar[WeightCopies | None] = ContextVar("low-precision copies", default=None)
 
 
 @contextlib.contextmanager
@@ -42,12 +70,15 @@ def is_direct() -> bool:
 
 
 @contextlib.contextmanager
-def weights_cast_once() -> Iterator[None]:
+def weights_cast_once(copies: WeightCopies | None = None) -> Iterator[None]:
     """Lets the forward passes inside share the low-precision copies of the weights.
 
     The weights must not change inside.
+
+    Args:
+        copies: where they are kept; by default they end with the context.
     """
-    token = _copies.set({})
+    token = _copies.set(WeightCopies() if copies is None else copies)
     try:
         yield
     finally:
@@ -61,10 +92,7 @@ def in_format(weight: Tensor, dtype: torch.dtype) -> Tensor:
     copies = _copies.get()
     if copies is None:
         return kernels.round_bf16(weight.detach())
-    # The weight is kept beside its copy, so its id can't become another's.
-    if id(weight) not in copies:
-        copies[id(weight)] = weight, kernels.round_bf16(weight.detach())
-    return copies[id(weight)][1]
+    return copies.of(weight)
 
 
 def deliver(

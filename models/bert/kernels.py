@@ -369,9 +369,10 @@ def add_(out: Tensor, values: Tensor) -> None:
     _loaded().add(torch.get_num_threads(), _is_low(values), _memory(values), _memory(out))
 
 
-def round_bf16(values: Tensor) -> Tensor:
-    """float32 as bfloat16."""
-    out = torch.empty_like(values, dtype=torch.bfloat16)
+def round_bf16(values: Tensor, out: Tensor | None = None) -> Tensor:
+    """float32 as bfloat16, into `out` if given."""
+    if out is None:
+        out = torch.empty_like(values, dtype=torch.bfloat16)
     _loaded().round_bf16(torch.get_num_threads(), _memory(values), _memory(out))
     return out
 

@@ -11,17 +11,19 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
 from torch import Tensor, nn
 from torch.nn import functional as F
-from training_cases import Case, packed, padded, pairs, sentences
+from training_cases import Case, Example, packed, padded, pairs, sentences
 
 from bert.batch import send
 from bert.bert import BertBackbone, BertForPreTraining, BertForSequenceClassification
 from bert.dropout import DropoutKey
 from bert.hf import to_hf_tensors
 from bert.loss import cross_entropy_sum, pretraining_sums
+from raybert.samples.packing import deal
 from raybert.settings import PretrainingSettings
 from raybert.training.engine import Engine
 from raybert.training.objectives import PretrainingObjective, Sums
@@ -61,6 +63,7 @@ def our_pretraining(
 ) -> Side:
     """`arguments` are the engine's, or its setting `reduction`."""
     examples = pairs(case)
+    shards = _dealt(examples, arguments.get("num_micro_shards", 1))
     engine = our_engine(
         BertForPreTraining(case.config).to(device),
         PretrainingObjective(),
@@ -79,7 +82,13 @@ def our_pretraining(
             parameter.data = parameter.grad
         return {"loss": loss.detach(), **to_hf_tensors(model)}
 
-    return Side(lambda: engine.step(next(steps), [packed(examples)]), probe)
+    return Side(lambda: engine.step(next(steps), [packed(shard) for shard in shards]), probe)
+
+
+def _dealt(examples: list[Example], num_shards: int) -> list[list[Example]]:
+    """As a run deals them."""
+    dealt = deal(np.array([len(example.ids) for example in examples]), num_shards)
+    return [[examples[i] for i in places] for places in dealt]
 
 
 def their_model(case: Case) -> nn.Module:
@@ -274,7 +283,9 @@ def their_embedding(case: Case, precision: PrecisionName) -> Side:
 def build(name: str, case: Case, precision: PrecisionName) -> Side:
     """A side by its name."""
     if name == "raybert":
-        return our_pretraining(case, precision)
+        # What `auto` comes to with a worker of all CPUs and a micro-shard for each.
+        threads = torch.get_num_threads()
+        return our_pretraining(case, precision, num_micro_shards=threads, micro_shard_threads=1)
     if name == "as documented":
         return their_pretraining(case, "fp32", 1)
     if name == "tuned":

@@ -8,12 +8,13 @@ from training.cases import random_batch, small_model
 from bert.dropout import DropoutKey
 from bert.loss import pretraining_sums
 from raybert.training.flat import BLOCK_ELEMENTS, SLOT_ELEMENTS, FlatParameters, decays
+from raybert.training.lanes import Lane
 
 
 def test_parameters_become_views_and_keep_their_values():
     model, original = small_model(), small_model()
     flat = FlatParameters(model)
-    flat.bind_gradients(flat.new_buffer())
+    Lane(model, flat.slots).bind(flat.new_buffer())
     first = flat.values.data_ptr()
     for name, parameter in model.named_parameters():
         assert torch.equal(parameter, original.get_parameter(name))
@@ -87,6 +88,7 @@ def test_accumulating_onto_a_sibling_is_the_addition_of_the_tree():
     """One buffer for two leaves holds the bits of (leaf 0) + (leaf 1), the tied table included."""
     model = small_model()
     flat = FlatParameters(model)
+    lane = Lane(model, flat.slots)
     dropped = [DropoutKey(0, 0, shard) for shard in range(2)]
 
     def backward(shard: int) -> None:
@@ -95,10 +97,10 @@ def test_accumulating_onto_a_sibling_is_the_addition_of_the_tree():
 
     apart = [flat.new_buffer() for _ in range(2)]
     for shard, buffer in enumerate(apart):
-        flat.bind_gradients(buffer)
+        lane.bind(buffer)
         backward(shard)
     together = flat.new_buffer()
-    flat.bind_gradients(together)
+    lane.bind(together)
     for shard in range(2):
         backward(shard)
     assert apart[0].count_nonzero() > flat.num_used / 2

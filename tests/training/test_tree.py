@@ -1,5 +1,7 @@
 """The canonical reduction's tree: same additions for any number of workers, with few buffers."""
 
+from functools import reduce
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,10 +30,8 @@ def follow(plan: tuple[Instruction, ...]) -> tuple[list[str], int]:
         if isinstance(instruction, AddNewestTwo):
             newest = stack.pop()
             stack[-1] = f"({stack[-1]}+{newest})"
-        elif instruction.onto_newest:
-            stack[-1] = f"({stack[-1]}+{instruction.leaf})"
         else:
-            stack.append(str(instruction.leaf))
+            stack.append(reduce(add, map(str, instruction.leaves)))
         deepest = max(deepest, len(stack))
     return stack, deepest
 
@@ -99,3 +99,4 @@ def test_more_workers_than_leaves_are_refused():
 
 def test_sequential_plan_needs_one_buffer():
     assert follow(sequential_plan(range(2, 6))) == (["(((2+3)+4)+5)"], 1)
+    assert follow(sequential_plan(range(2, 6), 3)) == (["(2+(3+(4+5)))"], 3)

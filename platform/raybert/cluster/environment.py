@@ -32,12 +32,13 @@ DRIVER_DEFAULTS = {
 TRAIN_WORKER_VARIABLES = {
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": "-1",
-    # The page-reuse above is per arena: many arenas would multiply what is kept.
-    "MALLOC_ARENA_MAX": "2",
+    # The page-reuse above is per arena, and holds in the first one alone: the others unmap what
+    # lies at their end. Large tensors are few; their threads don't wait for each other here.
+    "MALLOC_ARENA_MAX": "1",
 }
 
 # Numbers of mallopt(3) for the same three.
-_MALLOC_OPTIONS = {-4: 0, -1: -1, -8: 2}
+_MALLOC_OPTIONS = {-4: 0, -1: -1, -8: 1}
 
 
 def keep_freed_pages() -> None:

@@ -14,7 +14,7 @@ from raybert.training.run_identity import read_identity, sections_identity, writ
 # The shape is that of model.init_from.
 _MODEL = ("init_from", "hidden_dropout", "attention_dropout")
 _STORED_SECTIONS = ("run", "model", "data", "finetuning", "cluster")
-_SETTLED_ONCE = ("micro_shards", "precision")
+_SETTLED_ONCE = ("micro_shards", "micro_shard_threads", "precision")
 
 
 def settle(settings: Settings, run: Location, data: TokenizedData) -> Settings:
@@ -29,8 +29,12 @@ def settle(settings: Settings, run: Location, data: TokenizedData) -> Settings:
     stored = read_identity(run)
     asked = settings.finetuning
     if stored is None:
-        num_workers = settings.cluster.num_workers
-        answers = {"micro_shards": asked.num_micro_shards(settings.data.max_length, num_workers)}
+        num_workers, num_cpus = settings.cluster.num_workers, settings.cluster.cpus_per_worker
+        num_shards = asked.num_micro_shards(settings.data.max_length, num_workers)
+        answers = {
+            "micro_shards": num_shards,
+            "micro_shard_threads": asked.fitting_threads(num_shards, num_workers, num_cpus),
+        }
     else:
         answers = {name: stored.get(f"finetuning.{name}", "auto") for name in _SETTLED_ONCE}
     changes = {k: v for k, v in answers.items() if getattr(asked, k) == "auto"}

@@ -185,6 +185,7 @@ class FinetuningTrainer:
             FinetuningObjective(data.facts.task, self._class_weights()),
             plan,
             num_micro_shards=asked.num_micro_shards(self.settings.data.max_length),
+            micro_shard_threads=asked.micro_shard_threads,
             precision=self._precision(),
             group=self.group,
             rate_of=layer_rates(num_layers, asked.layer_decay),

@@ -7,6 +7,7 @@ from pydantic import Field
 from raybert.settings.marks import Section, identity, operational
 
 MicroShards = Literal["auto"] | Annotated[int, Field(ge=1)]
+MicroShardThreads = Literal["auto", "all"] | Annotated[int, Field(ge=1)]
 
 
 class OptimizationSettings(Section):
@@ -16,6 +17,11 @@ class OptimizationSettings(Section):
     length_setting: ClassVar[str]
 
     max_tokens_per_device: int = operational(16_384, "most tokens of one forward pass", ge=8)
+    micro_shard_threads: MicroShardThreads = identity(
+        "auto",
+        "CPU threads that compute one micro-shard; a worker that has more computes several side "
+        "by side; all: one after another; auto: as few as leave none idle at the first launch",
+    )
     weight_decay: float = identity(0.01, "AdamW's, not on biases and LayerNorm", ge=0)
     beta1: float = identity(0.9, "AdamW's first decay rate", ge=0, lt=1)
     beta2: float = identity(0.999, "AdamW's second decay rate", ge=0, lt=1)
@@ -53,6 +59,18 @@ class OptimizationSettings(Section):
                 f"{self.section}.micro_shards {micro_shards} is more than "
                 f"{self.section}.batch_size {batch_size}: each part needs a sample"
             )
+
+    def fitting_threads(
+        self, num_micro_shards: int, num_workers: int, cpus_per_worker: int
+    ) -> int | Literal["all"]:
+        """Threads of a micro-shard: a given number, or a worker's threads shared out among its own.
+
+        A worker of one thread or one micro-shard has nothing to share out: all.
+        """
+        if self.micro_shard_threads != "auto":
+            return self.micro_shard_threads
+        at_once = min(num_micro_shards // num_workers, cpus_per_worker)
+        return "all" if at_once < 2 else cpus_per_worker // at_once
 
     def fitting_micro_shards(
         self, micro_shards: MicroShards, batch_size: int, max_length: int, fewest: int

@@ -20,10 +20,12 @@ from torch import Tensor, nn
 
 from bert.batch import PackedBatch, send
 from bert.dropout import DropoutKey
-from bert.gradients import adding_directly
+from bert.gradients import WeightCopies, adding_directly
+from raybert.settings.optimization import MicroShardThreads
 from raybert.training.device import explaining_out_of_memory, make_repeatable
 from raybert.training.flat import BLOCK_ELEMENTS, FlatParameters
 from raybert.training.group import WorkerGroup
+from raybert.training.lanes import Lanes
 from raybert.training.objectives import Objective
 from raybert.training.optimizer import AdamW, AdamWSettings, block_norms, clip_factor
 from raybert.training.precision import (
@@ -35,7 +37,7 @@ from raybert.training.precision import (
 from raybert.training.reduction import CanonicalReduction, FastReduction, GradientStack
 from raybert.training.report import SkipWatch, StepReport
 from raybert.training.schedule import linear_schedule
-from raybert.training.tree import AddNewestTwo, worker_range
+from raybert.training.tree import worker_range
 
 
 class StepSettings(Protocol):
@@ -91,6 +93,9 @@ class Engine:
         settings: optimizer, schedule, clipping, seed, reduction. On CUDA the canonical reduction
             turns on deterministic kernels for the whole process.
         num_micro_shards: K, into which every global batch is dealt.
+        micro_shard_threads: CPU threads that compute one micro-shard; a worker computes as many
+            side by side as its threads allow. "all", or unsettled "auto": all of the process's, one
+            micro-shard after another.
         precision: of the forward and backward passes, resolved (`choose_precision`).
         group: the workers; the default process group, or this process alone.
         rate_of: factor of the learning rate by a parameter's name; by default 1 for all.
@@ -110,6 +115,7 @@ class Engine:
         settings: StepSettings,
         *,
         num_micro_shards: int,
+        micro_shard_threads: MicroShardThreads = "all",
         precision: PrecisionName = "fp32",
         group: WorkerGroup | None = None,
         rate_of: Callable[[str], float] | None = None,
@@ -136,8 +142,17 @@ class Engine:
         else:
             self._reduction = FastReduction(self.group)
         self._gradients = GradientStack(self._flat)
+        self._copies = WeightCopies()
+        self._lanes = self._make_lanes(micro_shard_threads)
         self._loss_scale = LossScale(precision, self.device)
         self._skips = SkipWatch(settings.max_nonfinite_steps, settings.batch_size, section)
+
+    def _make_lanes(self, threads_each: MicroShardThreads) -> Lanes:
+        threads, model, slots = torch.get_num_threads(), self.model, self._flat.slots
+        if self.device.type != "cpu" or isinstance(threads_each, str) or threads_each >= threads:
+            return Lanes(model, slots, 1, None)
+        count = min(threads // threads_each, len(self.micro_shards))
+        return Lanes(model, slots, count, threads_each)
 
     @property
     def device(self) -> torch.device:
@@ -200,23 +215,23 @@ class Engine:
         rows_KC = torch.zeros(
             self.num_micro_shards, 2 * num_parts, dtype=torch.float64, device=self.device
         )
-        with weights_cast_once(), adding_directly():
-            for instruction in self._reduction.plan(self.micro_shards):
-                if isinstance(instruction, AddNewestTwo):
-                    self._gradients.add_newest_two()
-                    continue
-                if not instruction.onto_newest:
-                    self._gradients.push_zero()
-                self._gradients.bind_newest()
-                leaf = instruction.leaf
-                dropout = DropoutKey(self._settings.seed, step, leaf)
-                rows_KC[leaf] = self._backward(batches[leaf], dropout, weights_P)
+
+        def compute(model: nn.Module, leaf: int) -> None:
+            dropout = DropoutKey(self._settings.seed, step, leaf)
+            rows_KC[leaf] = self._backward(model, batches[leaf], dropout, weights_P)
+
+        self._copies.renew()
+        plan = self._reduction.plan(self.micro_shards, self._lanes.count)
+        with weights_cast_once(self._copies), adding_directly():
+            self._lanes.accumulate(plan, self._gradients, compute)
         return rows_KC
 
-    def _backward(self, batch: PackedBatch, dropout: DropoutKey, weights_P: Tensor) -> Tensor:
-        """Adds a micro-shard's gradient onto the bound buffer; its sums (C,)."""
+    def _backward(
+        self, model: nn.Module, batch: PackedBatch, dropout: DropoutKey, weights_P: Tensor
+    ) -> Tensor:
+        """Adds a micro-shard's gradient onto what is bound to the model; its sums (C,)."""
         with forward_context(self.precision, self.device):
-            sums = self.objective.sums(self.model, batch, dropout)
+            sums = self.objective.sums(model, batch, dropout)
         losses_P = torch.stack(sums.losses).float()
         (losses_P * weights_P).sum().backward()
         return torch.cat([losses_P.detach(), torch.stack(sums.correct)])

@@ -97,11 +97,9 @@ class FlatParameters:
         self.slice_elements = _round_up(-(-self.num_used // num_slices), BLOCK_ELEMENTS)
         device = next(iter(named.values())).device
         self.values = torch.zeros(self.slice_elements * num_slices, device=device)
-        self._parameters = [named[slot.name] for slot in self.slots]
-        self._bound_N: Tensor | None = None
         with torch.no_grad():
-            for slot, parameter in zip(self.slots, self._parameters, strict=True):
-                view = slot.view(self.values)
+            for slot in self.slots:
+                parameter, view = named[slot.name], slot.view(self.values)
                 view.copy_(parameter)
                 parameter.data = view
 
@@ -113,14 +111,6 @@ class FlatParameters:
     def new_buffer(self) -> Tensor:
         """Zeros of the shape of `values`: for gradients or optimizer state."""
         return torch.zeros_like(self.values)
-
-    def bind_gradients(self, flat_N: Tensor) -> None:
-        """Makes every parameter's `.grad` a view of this buffer: backward passes add onto it."""
-        if self._bound_N is flat_N:
-            return
-        for slot, parameter in zip(self.slots, self._parameters, strict=True):
-            parameter.grad = slot.view(flat_N)
-        self._bound_N = flat_N
 
     def slice_of(self, rank: int) -> slice:
         """The elements that belong to one of the slices."""

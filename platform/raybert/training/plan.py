@@ -68,7 +68,7 @@ def make_plan(settings: Settings, samples: PretrainingSamples) -> Plan:
     tables = model.backbone.embeddings
     embedding = sum(t.weight.numel() for t in (tables.word, tables.position, tables.token_type))
     micro_shard_tokens = round(mean_length * -(-pretraining.batch_size // num_micro_shards))
-    buffers = _gradient_buffers(num_micro_shards, settings.cluster.num_workers)
+    buffers = _gradient_buffers(num_micro_shards, settings)
     return Plan(
         num_parameters=num_parameters,
         num_embedding_parameters=embedding,
@@ -118,10 +118,16 @@ def _measure(model: BertForPreTraining, settings: Settings, probe) -> float:
     return batch_flops(model.config, probe) / best
 
 
-def _gradient_buffers(num_micro_shards: int, num_workers: int) -> int:
-    """Partial sums that a worker holds at once: one per level of its part of the tree, and one."""
-    own = -(-num_micro_shards // num_workers)
-    return own.bit_length() + 1
+def _gradient_buffers(num_micro_shards: int, settings: Settings) -> int:
+    """Partial sums that a worker holds at once: one per level of its part of the tree, and one for
+    each micro-shard that it computes."""
+    cluster = settings.cluster
+    own = -(-num_micro_shards // cluster.num_workers)
+    threads = settings.pretraining.fitting_threads(
+        num_micro_shards, cluster.num_workers, cluster.cpus_per_worker
+    )
+    at_once = 1 if threads == "all" else max(1, cluster.cpus_per_worker // threads)
+    return own.bit_length() + min(own, at_once)
 
 
 def _activation_bytes(

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from bert import gradients
+from bert.gradients import WeightCopies
 from raybert.errors import UserError
 
 PrecisionName = Literal["fp32", "bf16", "fp16"]
@@ -107,20 +108,36 @@ def _matmul_seconds(dtype: torch.dtype) -> float:
 
 
 @contextlib.contextmanager
-def weights_cast_once() -> Iterator[None]:
+def weights_cast_once(copies: WeightCopies | None = None) -> Iterator[None]:
     """Lets the forward passes inside share the low-precision copies of the weights.
 
     Autocast drops its copies when the outermost context ends, that is once per micro-shard; one
     more level of nesting keeps them until the weights change. The copies carry gradients back to
     the weights in each backward pass as before.
+
+    Args:
+        copies: where compiled layers keep theirs, to be used again after the next update.
     """
     torch.autocast_increment_nesting()
     try:
-        with gradients.weights_cast_once():
+        with gradients.weights_cast_once(copies):
             yield
     finally:
         if torch.autocast_decrement_nesting() == 0:
             torch.clear_autocast_cache()
+
+
+@contextlib.contextmanager
+def casts_shared_by_threads() -> Iterator[None]:
+    """What a thread that works inside another's `weights_cast_once` is to be in.
+
+    Autocast has one set of copies for all threads, but counts its contexts in each.
+    """
+    torch.autocast_increment_nesting()
+    try:
+        yield
+    finally:
+        torch.autocast_decrement_nesting()
 
 
 def forward_context(

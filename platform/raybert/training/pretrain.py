@@ -113,6 +113,7 @@ class Trainer:
             PretrainingObjective(self.settings.samples.next_sentence),
             self._pretraining,
             num_micro_shards=self._pretraining.num_micro_shards(self.settings.samples.max_length),
+            micro_shard_threads=self._pretraining.micro_shard_threads,
             precision=self._precision(),
             group=self.group,
         )

@@ -28,21 +28,20 @@ from raybert.training.tree import (
 
 
 class GradientStack:
-    """The partial sums of one worker, newest last; backward passes add onto the newest."""
+    """The partial sums of one worker, newest last."""
 
     def __init__(self, flat: FlatParameters) -> None:
         self._flat = flat
         self._sums: list[Tensor] = []
         self._spare: list[Tensor] = []
 
-    def push_zero(self) -> None:
-        """Starts a new partial sum."""
-        buffer_N = self._spare.pop().zero_() if self._spare else self._flat.new_buffer()
-        self._sums.append(buffer_N)
+    def spare(self) -> Tensor:
+        """A buffer for a new partial sum, with whatever is in it."""
+        return self._spare.pop() if self._spare else self._flat.new_buffer()
 
-    def bind_newest(self) -> None:
-        """Lets the next backward pass add onto the newest partial sum."""
-        self._flat.bind_gradients(self._sums[-1])
+    def push(self, sum_N: Tensor) -> None:
+        """Puts a partial sum on the stack."""
+        self._sums.append(sum_N)
 
     def add_newest_two(self) -> None:
         """Replaces the two newest partial sums by their sum."""
@@ -60,8 +59,8 @@ class GradientStack:
 class Reduction(Protocol):
     """What the engine needs of a way to add gradients."""
 
-    def plan(self, leaves: range) -> tuple[Instruction, ...]:
-        """How a worker goes through its micro-shards."""
+    def plan(self, leaves: range, num_lanes: int) -> tuple[Instruction, ...]:
+        """How a worker goes through its micro-shards, of which it computes so many at once."""
         ...
 
     def reduce(self, sums_N: list[Tensor]) -> Tensor:
@@ -93,7 +92,7 @@ class CanonicalReduction:
         self._nodes = [maximal_nodes(num_leaves, leaves) for leaves in ranges]
         self._received_RL: dict[int, Tensor] = {}
 
-    def plan(self, leaves: range) -> tuple[Instruction, ...]:
+    def plan(self, leaves: range, num_lanes: int) -> tuple[Instruction, ...]:
         return canonical_plan(self._num_leaves, leaves)
 
     def reduce(self, sums_N: list[Tensor]) -> Tensor:
@@ -128,8 +127,8 @@ class FastReduction:
     def __init__(self, group: WorkerGroup) -> None:
         self._group = group
 
-    def plan(self, leaves: range) -> tuple[Instruction, ...]:
-        return sequential_plan(leaves)
+    def plan(self, leaves: range, num_lanes: int) -> tuple[Instruction, ...]:
+        return sequential_plan(leaves, num_lanes)
 
     def reduce(self, sums_N: list[Tensor]) -> Tensor:
         return self._group.add_slices(sums_N[0])

@@ -24,7 +24,7 @@ IDENTITY = "identity.yaml"
 _SECTIONS = ("model", "samples", "pretraining")
 _STORED_SECTIONS = ("tokens", "run", *_SECTIONS, "cluster")
 # What `auto` came to at the first launch depends on the steps or the machine of that launch.
-_SETTLED_ONCE = ("micro_shards", "warmup_steps", "precision")
+_SETTLED_ONCE = ("micro_shards", "micro_shard_threads", "warmup_steps", "precision")
 
 
 def settle(settings: Settings, run: Location, manifest: Manifest) -> Settings:
@@ -37,10 +37,14 @@ def settle(settings: Settings, run: Location, manifest: Manifest) -> Settings:
         UserError: the run was made with other identity settings or other tokens; with a diff.
     """
     stored = read_identity(run)
-    asked = settings.pretraining
+    asked, cluster = settings.pretraining, settings.cluster
     if stored is None:
+        num_shards = asked.num_micro_shards(settings.samples.max_length)
         answers = {
-            "micro_shards": asked.num_micro_shards(settings.samples.max_length),
+            "micro_shards": num_shards,
+            "micro_shard_threads": asked.fitting_threads(
+                num_shards, cluster.num_workers, cluster.cpus_per_worker
+            ),
             "warmup_steps": asked.num_warmup_steps(),
         }
     else:

@@ -33,11 +33,13 @@ class Node:
 
 
 @dataclass(frozen=True)
-class AddLeaf:
-    """Compute a leaf: onto the newest partial sum, or as a new one that starts from zero."""
+class SumLeaves:
+    """Compute neighbouring leaves one after another onto a new partial sum that starts from zero.
 
-    leaf: int
-    onto_newest: bool
+    The leaves of one such sum depend on nothing else: several sums can be computed at once.
+    """
+
+    leaves: range
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class AddNewestTwo:
     """Replace the two newest partial sums by their sum."""
 
 
-Instruction = AddLeaf | AddNewestTwo
+Instruction = SumLeaves | AddNewestTwo
 
 
 def worker_range(num_leaves: int, rank: int, num_workers: int) -> range:
@@ -86,7 +88,7 @@ def canonical_plan(num_leaves: int, leaves: range) -> tuple[Instruction, ...]:
 
 def _additions(node: Node) -> Iterator[Instruction]:
     if node.is_leaf:
-        yield AddLeaf(node.low, onto_newest=False)
+        yield SumLeaves(range(node.low, node.high))
         return
     # A leaf of its own even beside its sibling: a backward pass adds onto a tied weight twice,
     # which onto a sum that isn't zero would be another order of additions.
@@ -95,9 +97,11 @@ def _additions(node: Node) -> Iterator[Instruction]:
     yield AddNewestTwo()
 
 
-def sequential_plan(leaves: range) -> tuple[Instruction, ...]:
-    """All leaves onto one sum: the least memory, and an order that depends on the range."""
-    return tuple(AddLeaf(leaf, leaf != leaves.start) for leaf in leaves)
+def sequential_plan(leaves: range, num_sums: int = 1) -> tuple[Instruction, ...]:
+    """All leaves onto few sums: the least memory, and an order that depends on the range."""
+    parts = [worker_range(len(leaves), part, num_sums) for part in range(num_sums)]
+    sums = [SumLeaves(leaves[part.start : part.stop]) for part in parts]
+    return (*sums, *(AddNewestTwo() for _ in sums[1:]))
 
 
 def combine(num_leaves: int, sums: Mapping[Node, T], add: Callable[[T, T], T]) -> T:
