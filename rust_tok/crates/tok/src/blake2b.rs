@@ -1,5 +1,5 @@
 //! BLAKE2b (RFC 7693) with digests of 16 bytes; of many texts several at a time, in the lanes of a
-//! SIMD register, which takes a third of the time.
+//! SIMD register: 1.7 times as fast as one by one where texts have 2 KB each.
 
 use std::ops::Range;
 
