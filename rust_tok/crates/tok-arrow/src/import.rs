@@ -389,6 +389,10 @@ impl<'a> Texts<'a> {
                 "row {row}: Arrow offsets that lead outside of the text"
             ))
         })?;
+        if let Ok(text) = simdutf8::basic::from_utf8(bytes) {
+            return Ok(Some(text));
+        }
+        // The standard library's error tells the place.
         std::str::from_utf8(bytes).map(Some).map_err(|error| {
             Error::Argument(format!(
                 "row {row} is not UTF-8 at byte {}",

@@ -14,6 +14,7 @@ use std::ops::Range;
 use std::sync::{Mutex, MutexGuard};
 
 use self::assembly::{Assembly, Chunk};
+use crate::memory::prefer_large_pages;
 use crate::tokenizer::{EncodeOptions, Scratch, Side, Tokenizer};
 use crate::vocab::Id;
 use crate::{Error, Result, threads};
@@ -169,6 +170,7 @@ fn encode_round<I: Id>(
     // Hardly a text has more ids than bytes. Memory that nothing is written to isn't taken from the
     // system, and what isn't needed is given back; growing in steps would copy.
     lists.ids.reserve(bytes);
+    prefer_large_pages(lists.ids.spare_capacity_mut());
     let alone = bytes <= CHUNK_BYTES || threads::count() == 1;
     let pool = if alone { None } else { threads::pool() };
     let Some(pool) = pool else {

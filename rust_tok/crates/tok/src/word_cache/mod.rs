@@ -22,6 +22,7 @@ use std::sync::OnceLock;
 pub use self::key::{Key, SHORT};
 use self::long::LongWords;
 use self::lost::Lost;
+use crate::memory;
 use crate::vocab::Id;
 
 /// Lines of the first table at the beginning and at most, as powers of two.
@@ -66,7 +67,7 @@ pub struct WordCache<I: Id> {
 impl<I: Id> Default for WordCache<I> {
     fn default() -> Self {
         Self {
-            lines: vec![Line::default(); 1 << LINE_BITS[0]].into(),
+            lines: memory::filled(Line::default(), 1 << LINE_BITS[0]),
             line_bits: LINE_BITS[0],
             long: LongWords::default(),
             lost: Lost::default(),
@@ -82,7 +83,7 @@ impl<I: Id> WordCache<I> {
     /// A table with the short words of this one.
     pub fn with_its_short_words(&self) -> Self {
         Self {
-            lines: self.lines.clone(),
+            lines: memory::copied(&self.lines),
             line_bits: self.line_bits,
             long: LongWords::default(),
             lost: Lost::default(),
@@ -247,7 +248,7 @@ impl<I: Id> WordCache<I> {
         self.line_bits += 1;
         (self.lost, self.num_lost) = Default::default();
         let old = std::mem::take(&mut self.lines);
-        self.lines = vec![Line::default(); 2 * old.len()].into();
+        self.lines = memory::filled(Line::default(), 2 * old.len());
         for line in old {
             for (key, value) in line.keys.into_iter().zip(line.values) {
                 if key != Key::default() {

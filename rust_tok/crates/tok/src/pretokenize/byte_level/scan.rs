@@ -107,8 +107,8 @@ impl<'t, S: Simd> Scanner<'t, S> {
             let place = rest.trailing_zeros();
             let (code, len) = decode(self.text, base + place as usize);
             let (letter, number, space) = classes.bits(code);
-            let bytes = ((1u128 << len) - 1) << place;
-            let (now, later) = (bytes as u64, (bytes >> 64) as u64);
+            let ones = (1 << len) - 1;
+            let now = ones << place;
             rest &= !now;
             bits.letters |= now & letter.wrapping_neg();
             bits.numbers |= now & number.wrapping_neg();
@@ -117,7 +117,8 @@ impl<'t, S: Simd> Scanner<'t, S> {
                 bits.wide[len as usize - 2] |= 1 << place;
                 bits.wide[2] |= now & (now << 1);
             }
-            if later != 0 {
+            if place + len > BLOCK as u32 {
+                let later = ones >> (BLOCK as u32 - place);
                 self.spill = Spill {
                     letters: later & letter.wrapping_neg(),
                     numbers: later & number.wrapping_neg(),
@@ -202,14 +203,18 @@ impl<'t, S: Simd> Scanner<'t, S> {
 /// The code point at a place where a character of more than one byte starts, and its bytes.
 #[inline(always)]
 fn decode(text: &[u8], place: usize) -> (u32, u32) {
-    let byte = |n: usize| u32::from(text.get(place + n).copied().unwrap_or(0));
-    let low = |n: usize| byte(n) & 0x3F;
-    let first = byte(0);
+    let rest = text.get(place..).unwrap_or_default();
+    let bytes = match rest.first_chunk::<4>() {
+        Some(bytes) => *bytes,
+        None => std::array::from_fn(|n| rest.get(n).copied().unwrap_or(0)),
+    };
+    let [first, low @ ..] = bytes.map(u32::from);
+    let [second, third, fourth] = low.map(|byte| byte & 0x3F);
     if first < 0xE0 {
-        ((first & 0x1F) << 6 | low(1), 2)
+        ((first & 0x1F) << 6 | second, 2)
     } else if first < 0xF0 {
-        ((first & 0xF) << 12 | low(1) << 6 | low(2), 3)
+        ((first & 0xF) << 12 | second << 6 | third, 3)
     } else {
-        ((first & 0x7) << 18 | low(1) << 12 | low(2) << 6 | low(3), 4)
+        ((first & 0x7) << 18 | second << 12 | third << 6 | fourth, 4)
     }
 }
