@@ -171,6 +171,13 @@ impl Greedy {
         }
     }
 
+    /// The longest token that is a proper prefix, and its length.
+    #[inline]
+    fn prefix(&self, token: u32) -> Option<(u32, usize)> {
+        let prefix = self.prefixes[token as usize];
+        (prefix != NONE).then(|| (prefix, self.made[prefix as usize].len as usize))
+    }
+
     /// Appends the ids of a piece; false, and nothing appended, when a byte has no token.
     pub(super) fn encode<I: Id>(
         &self,
@@ -184,28 +191,30 @@ impl Greedy {
         dead.clear();
         dead.resize(piece.len() / 64 + 1, 0);
         let mut place = 0;
-        let mut next = self.trie.longest(piece).map(|(token, _)| token);
+        // A token's length comes with it, so that the search for the next one doesn't wait for the
+        // token's line of the table.
+        let mut next = self.trie.longest(piece);
         while place < piece.len() {
             let before = tokens.last().copied();
-            let fits = |token: u32| {
-                let end = place + self.made[token as usize].len as usize;
+            let fits = |token: u32, len: usize| {
+                let end = place + len;
                 dead[end / 64] >> (end % 64) & 1 == 0
                     && before.is_none_or(|before| self.compatible(merges, before, token))
             };
-            while let Some(token) = next.filter(|&token| !fits(token)) {
-                next = Some(self.prefixes[token as usize]).filter(|&prefix| prefix != NONE);
+            while let Some((token, _)) = next.filter(|&(token, len)| !fits(token, len)) {
+                next = self.prefix(token);
             }
             match (next, before) {
-                (Some(token), _) => {
+                (Some((token, len)), _) => {
                     tokens.push(token);
-                    place += self.made[token as usize].len as usize;
-                    next = self.trie.longest(&piece[place..]).map(|(token, _)| token);
+                    place += len;
+                    next = self.trie.longest(&piece[place..]);
                 }
                 (None, Some(before)) => {
                     dead[place / 64] |= 1 << (place % 64);
                     tokens.pop();
                     place -= self.made[before as usize].len as usize;
-                    next = Some(self.prefixes[before as usize]).filter(|&prefix| prefix != NONE);
+                    next = self.prefix(before);
                 }
                 (None, None) => return false,
             }
