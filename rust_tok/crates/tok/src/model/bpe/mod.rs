@@ -3,20 +3,24 @@
 //! # How it is fast
 //!
 //! A text's pieces are found as bit maps (`byte_level::scan`), their ids are looked up in a table of
-//! words that grows to a million (`word_cache`), and what the table doesn't have is encoded in linear
-//! time (`greedy`). Instructions per byte (callgrind, AVX2, documents of 2 KB, a vocabulary of 30,522
+//! words that grows to a million (`word_cache`). What the table doesn't have is merged as the
+//! definition says when it is short (`merge::BytePairs`), and encoded in linear time when it isn't
+//! (`greedy`). Instructions per byte (callgrind, AVX2, documents of 2 KB, a vocabulary of 30,522
 //! trained on the same kinds of text), for text met for the first time and again:
 //!
 //! | text | first | again |
 //! |---|---|---|
-//! | English dictionaries, 4 MB | 78.4 | 33.9 |
-//! | the same, `greedy` without the marks of tokens' borders | 79.8 | 34.4 |
-//! | generated Chinese and Japanese, 1.5 MB | 161.8 | 96.2 |
-//! | the same, `greedy` without the marks | 185.5 | 115.2 |
+//! | English dictionaries, 4 MB | 67.6 | 34.9 |
+//! | the same, short pieces by `greedy` too | 71.4 | 42.5 |
+//! | generated Chinese and Japanese, 1.5 MB | 170.8 | 38.5 |
+//! | the same, short pieces by `greedy` too | 180.3 | 38.1 |
 //!
-//! The run of letters between two marks of punctuation is one piece: in Chinese it is long and
-//! seldom comes again, so the table helps little: seven tenths of the time go to `greedy`. The marks
-//! save a sixth of the instructions there for known text, and a quarter of the time.
+//! In time, merging short pieces is 8 % of a first pass over English. What it saves is less the
+//! instructions than the waits for memory: the table of pairs of bytes and that of merged pairs are
+//! a third of `greedy`'s tables.
+//!
+//! The run of letters between two marks of punctuation is one piece: in Chinese it is long and hardly
+//! comes twice, so most of a first pass over it goes to `greedy`.
 
 mod encode;
 mod greedy;
@@ -26,7 +30,7 @@ mod trie;
 
 use self::encode::Chunk;
 use self::greedy::{Greedy, Path};
-use self::merge::{FEW, Queue, merge_few};
+use self::merge::{BytePairs, FEW, Queue, SHORT, merge_few};
 use self::pairs::PairTable;
 use crate::hash::FastMap;
 use crate::pretokenize::byte_level::{BYTE_TO_CHAR, char_to_byte};
@@ -71,6 +75,8 @@ pub struct Bpe {
     /// With `ignore_merges`, the tokens by their texts.
     whole: FastMap<Box<[u8]>, u32>,
     greedy: Option<Greedy>,
+    /// Where every byte has a token.
+    byte_pairs: Option<BytePairs>,
 }
 
 /// Reused memory of one thread.
@@ -108,10 +114,9 @@ impl Bpe {
         let texts: Vec<_> = (vocab.iter())
             .filter_map(|(token, id)| Some((token_text(token)?, id)))
             .collect();
-        let greedy = match all_known(&bytes) {
-            Some(bytes) => Greedy::new(&merges, &bytes, &texts),
-            None => None,
-        };
+        let known = all_known(&bytes);
+        let byte_pairs = known.map(|bytes| BytePairs::new(&merges, &bytes));
+        let greedy = known.and_then(|bytes| Greedy::new(&merges, &bytes, &texts));
         let whole = if config.ignore_merges {
             texts
                 .into_iter()
@@ -127,6 +132,7 @@ impl Bpe {
             unk,
             whole,
             greedy,
+            byte_pairs,
         })
     }
 
@@ -154,6 +160,12 @@ impl Bpe {
     fn append_piece<I: Id>(&self, piece: &[u8], scratch: &mut PieceScratch, ids: &mut Vec<I>) {
         if let Some(id) = self.whole.get(piece) {
             ids.push(I::new(*id));
+            return;
+        }
+        if let Some(pairs) = &self.byte_pairs
+            && piece.len() <= SHORT
+        {
+            pairs.merge(&self.merges, piece, ids);
             return;
         }
         if let Some(greedy) = &self.greedy
