@@ -143,7 +143,12 @@ def test_several_seeds_whose_driver_is_killed(ray_cluster, asked, uninterrupted,
 
 
 @pytest.mark.cluster
-def test_sigterm_commits_a_checkpoint_and_says_how_to_go_on(ray_cluster, asked, tmp_path):
+@pytest.mark.parametrize(
+    ("number", "name"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")]
+)
+def test_a_signal_commits_a_checkpoint_and_says_how_to_go_on(
+    ray_cluster, asked, tmp_path, number, name
+):
     run = tmp_path / "run"
     endless = changed(asked, run, num_workers=1)
     rows = {"epochs": 1e6, "evaluate_every": 1_000_000, "checkpoint_every": 1_000_000}
@@ -162,12 +167,12 @@ def test_sigterm_commits_a_checkpoint_and_says_how_to_go_on(ray_cluster, asked, 
     while not any(row.step >= 3 for row in read_rows(run / "metrics.jsonl")):
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.1)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     output, _ = process.communicate(timeout=120)
-    assert process.returncode == 128 + signal.SIGTERM, output
+    assert process.returncode == 128 + number, output
     checkpoint = CheckpointStore(Location.parse(run)).newest_whole()
     assert checkpoint is not None
-    assert f"stopped by SIGTERM after step {checkpoint.step:,}; its checkpoint" in output
+    assert f"stopped by {name} after step {checkpoint.step:,}; its checkpoint" in output
     assert f"{JOB} --config {config}" in output.splitlines()[-1]
     assert read_rows(run / "metrics.jsonl")[-1].step == checkpoint.step
 
