@@ -1,6 +1,7 @@
 //! A column of text from any Arrow library, read where it lies.
 
 use std::ffi::CStr;
+use std::ops::Range;
 use std::slice;
 
 use tok::{Error, Result};
@@ -337,6 +338,24 @@ impl<'a> Part<'a> {
     }
 }
 
+impl Part<'_> {
+    fn weight_of(&self, rows: Range<usize>) -> usize {
+        let distance = |start: i64, end: i64, data: &[u8]| {
+            usize::try_from(end.saturating_sub(start)).map_or(0, |bytes| bytes.min(data.len()))
+        };
+        match &self.strings {
+            _ if rows.is_empty() => 0,
+            Strings::Small(offsets, data) => {
+                distance(offsets[rows.start].into(), offsets[rows.end].into(), data)
+            }
+            Strings::Large(offsets, data) => distance(offsets[rows.start], offsets[rows.end], data),
+            Strings::View(..) | Strings::Null => {
+                rows.map(|row| self.bytes(row).map_or(0, <[u8]>::len)).sum()
+            }
+        }
+    }
+}
+
 impl<'a> Texts<'a> {
     pub(crate) fn push(&mut self, part: Part<'a>) {
         self.starts.push(self.len);
@@ -368,6 +387,24 @@ impl<'a> Texts<'a> {
     pub fn is_valid(&self, row: usize) -> bool {
         let (part, row) = self.place(row);
         !matches!(part.strings, Strings::Null) && part.validity.is_valid(row)
+    }
+
+    /// False when every row is there.
+    pub fn may_have_nulls(&self) -> bool {
+        (self.parts.iter())
+            .any(|part| matches!(part.strings, Strings::Null) || part.validity.bits.is_some())
+    }
+
+    /// Bytes of some rows together. Offsets that lead nowhere, which [`get`](Self::get) refuses,
+    /// may make it any number up to that of the bytes there are.
+    pub fn weight_of(&self, rows: Range<usize>) -> usize {
+        let parts = self.parts.iter().zip(&self.starts);
+        parts
+            .map(|(part, &start)| {
+                let place = |row: usize| row.saturating_sub(start).min(part.len);
+                part.weight_of(place(rows.start)..place(rows.end))
+            })
+            .sum()
     }
 
     /// Bytes of a row, without looking at its text.

@@ -1,5 +1,7 @@
 //! Columns as the rows that batch calls read.
 
+use std::ops::Range;
+
 use crate::import::Texts;
 
 /// Rows of one column, or of two side by side.
@@ -14,6 +16,10 @@ pub struct TextRows<'a> {
 impl TextRows<'_> {
     /// Which rows are there; `None` when all are.
     pub fn validity(&self) -> Option<Vec<bool>> {
+        let has_nulls = |texts: &Texts<'_>| texts.may_have_nulls();
+        if !has_nulls(self.texts) && !self.pairs.is_some_and(has_nulls) {
+            return None;
+        }
         let pair_valid = |row| self.pairs.is_none_or(|pairs| pairs.is_valid(row));
         let valid: Vec<bool> = (0..self.texts.len())
             .map(|row| self.texts.is_valid(row) && pair_valid(row))
@@ -30,6 +36,11 @@ impl tok::batch::Rows for TextRows<'_> {
     #[inline]
     fn weight(&self, row: usize) -> usize {
         self.texts.weight(row) + self.pairs.map_or(0, |pairs| pairs.weight(row))
+    }
+
+    fn weight_of(&self, rows: Range<usize>) -> usize {
+        let weight = |texts: &Texts<'_>| texts.weight_of(rows.clone());
+        weight(self.texts) + self.pairs.map_or(0, weight)
     }
 
     #[inline]

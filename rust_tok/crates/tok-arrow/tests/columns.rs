@@ -37,9 +37,17 @@ fn column(node: &Arc<Node>, change: impl FnOnce(&mut Array)) -> tok::Result<Colu
 
 fn read(column: &Column) -> tok::Result<Vec<Option<String>>> {
     let (texts, _) = column.texts()?;
-    (0..texts.len())
+    let rows: Vec<_> = (0..texts.len())
         .map(|row| Ok(texts.get(row)?.map(str::to_owned)))
-        .collect()
+        .collect::<tok::Result<_>>()?;
+    for start in 0..=rows.len() {
+        for end in start..=rows.len() {
+            let one_by_one: usize = (start..end).map(|row| texts.weight(row)).sum();
+            assert_eq!(texts.weight_of(start..end), one_by_one);
+        }
+    }
+    assert!(texts.may_have_nulls() || !rows.contains(&None));
+    Ok(rows)
 }
 
 fn some(texts: &[&str]) -> Vec<Option<String>> {
@@ -146,6 +154,7 @@ fn offsets_that_lead_astray_are_refused() {
             Some(Buffer::U8(b"abc".to_vec())),
         ];
         let text = column(&Arc::new(node(c"u", 2, buffers)), |_| ()).unwrap();
+        assert!(text.texts().unwrap().0.weight_of(0..2) <= 3);
         assert!(read(&text).is_err());
     }
     let text = lists::text(c"item", vec![0, 1], b"a".to_vec());

@@ -39,6 +39,11 @@ pub trait Rows: Sync {
     /// Bytes of text in a row, without looking at the text.
     fn weight(&self, row: usize) -> usize;
 
+    /// Bytes of text in some rows, together. A column may know it without going through them.
+    fn weight_of(&self, rows: Range<usize>) -> usize {
+        rows.map(|row| self.weight(row)).sum()
+    }
+
     /// The text of a row, and its pair; `None` for a null.
     fn get(&self, row: usize) -> Result<Option<(&str, Option<&str>)>>;
 }
@@ -80,7 +85,12 @@ pub fn encode_rows<I: Id>(
         if interrupted() {
             return Err(Error::Interrupted);
         }
-        let round = stretch(rows, cursor..rows.len(), ROUND_BYTES);
+        let rest = cursor..rows.len();
+        let round = if rows.weight_of(rest.clone()) + rest.len() <= ROUND_BYTES {
+            rest
+        } else {
+            stretch(rows, rest, ROUND_BYTES)
+        };
         cursor = round.end;
         lists = encode_round(tokenizer, rows, options, round, lists)?;
     }
@@ -166,7 +176,7 @@ fn encode_round<I: Id>(
     round: Range<usize>,
     mut lists: Lists<I>,
 ) -> Result<Lists<I>> {
-    let bytes: usize = round.clone().map(|row| rows.weight(row)).sum();
+    let bytes = rows.weight_of(round.clone());
     // Hardly a text has more ids than bytes. Memory that nothing is written to isn't taken from the
     // system, and what isn't needed is given back; growing in steps would copy.
     lists.ids.reserve(bytes);
