@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyList, PyTuple, PyType};
 use tok::batch::{self, Rows};
-use tok::vocab::Id;
+use tok::id::Id;
 use tok::{EncodeOptions, Tokenizer as Core};
 use tok_arrow::{AnyLists, Column, TextRows};
 

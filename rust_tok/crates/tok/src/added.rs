@@ -4,9 +4,10 @@ use aho_corasick::{AhoCorasick, MatchKind};
 use serde::{Deserialize, Serialize};
 
 use crate::hash::FastMap;
+use crate::id::MAX_ID;
 use crate::normalize::Normalizer;
 use crate::unicode::{self, flag};
-use crate::vocab::{MAX_ID, Vocab};
+use crate::vocab::Vocab;
 use crate::{Error, Result};
 
 /// One entry of the `added_tokens` of a file.

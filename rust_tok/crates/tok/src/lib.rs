@@ -9,6 +9,7 @@ pub mod documents;
 pub mod error;
 pub mod file;
 pub mod hash;
+pub mod id;
 mod memory;
 pub mod model;
 pub mod normalize;

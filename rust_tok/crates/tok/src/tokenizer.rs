@@ -14,8 +14,8 @@ use crate::model::bpe::MergeScratch;
 use crate::model::{Bpe, WordPiece};
 use crate::normalize::Normalizer;
 use crate::template::{self, Part, Template};
-use crate::vocab::{Id, Vocab};
-use crate::word_cache::{WordCache, WordCaches};
+use crate::vocab::Vocab;
+use crate::word_cache::{CachedId, WordCache, WordCaches};
 
 /// A model with the pre-tokenizer it stands with.
 #[derive(Debug)]
@@ -139,7 +139,7 @@ impl Tokenizer {
     }
 
     /// A table with the words that are tokens, so that it is warm before the first text.
-    fn filled_cache<I: Id>(&self) -> &WordCache<I> {
+    fn filled_cache<I: CachedId>(&self) -> &WordCache<I> {
         I::cache(&self.filled).get_or_init(|| {
             let mut cache = Box::<WordCache<I>>::default();
             match &self.parts.model {
@@ -150,7 +150,7 @@ impl Tokenizer {
         })
     }
 
-    fn fill<I: Id>(&self, model: &WordPiece, cache: &mut WordCache<I>) {
+    fn fill<I: CachedId>(&self, model: &WordPiece, cache: &mut WordCache<I>) {
         let (mut scratch, mut ids) = (ScanScratch::default(), Vec::new());
         let tokens = self.parts.vocab.iter().map(|(token, _)| token);
         for token in tokens.filter(|token| !model.continues(token)) {
@@ -229,7 +229,7 @@ impl Tokenizer {
     }
 
     /// Appends the ids of a text or a pair, special tokens and cutting as the options say.
-    pub fn encode_into<I: Id>(
+    pub fn encode_into<I: CachedId>(
         &self,
         text: &str,
         pair: Option<&str>,
@@ -334,7 +334,7 @@ impl Tokenizer {
 
     /// Appends the ids of a part of a text that [`cut`](Self::cut) gave, with the special tokens
     /// before the first part and behind the last.
-    pub fn encode_part<I: Id>(
+    pub fn encode_part<I: CachedId>(
         &self,
         text: &str,
         side: Side,
@@ -358,7 +358,7 @@ impl Tokenizer {
     }
 
     /// Appends the ids of a text, without a template.
-    fn encode_text<I: Id>(
+    fn encode_text<I: CachedId>(
         &self,
         text: &str,
         split_special_tokens: bool,
@@ -391,7 +391,7 @@ impl Tokenizer {
     }
 
     /// Appends the ids of a normalized stretch of text, or of one that the scanner normalizes.
-    fn encode_normalized<I: Id>(&self, text: &str, scratch: &mut Scratch, ids: &mut Vec<I>) {
+    fn encode_normalized<I: CachedId>(&self, text: &str, scratch: &mut Scratch, ids: &mut Vec<I>) {
         if text.is_empty() {
             return;
         }

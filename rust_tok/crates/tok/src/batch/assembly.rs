@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, MutexGuard};
 
 use super::{Lists, lock, too_many};
-use crate::vocab::Id;
+use crate::id::Id;
 use crate::{Error, Result};
 
 /// A chunk waits to be handed in while it is so many ahead of the one whose turn it is: a thread

@@ -14,9 +14,10 @@ use std::ops::Range;
 use std::sync::{Mutex, MutexGuard};
 
 use self::assembly::{Assembly, Chunk};
+use crate::id::Id;
 use crate::memory::prefer_large_pages;
 use crate::tokenizer::{EncodeOptions, Scratch, Side, Tokenizer};
-use crate::vocab::Id;
+use crate::word_cache::CachedId;
 use crate::{Error, Result, threads};
 
 /// Text of one stretch of rows.
@@ -70,7 +71,7 @@ impl<I: Id> Lists<I> {
 }
 
 /// Encodes all rows. `interrupted` is asked between rounds, in the calling thread.
-pub fn encode_rows<I: Id>(
+pub fn encode_rows<I: CachedId>(
     tokenizer: &Tokenizer,
     rows: &impl Rows,
     options: EncodeOptions,
@@ -131,7 +132,7 @@ fn length(start: usize, end: usize) -> Result<u32> {
     u32::try_from(end - start).map_err(|_| too_many())
 }
 
-fn encode_stretch<I: Id>(
+fn encode_stretch<I: CachedId>(
     tokenizer: &Tokenizer,
     rows: &impl Rows,
     options: EncodeOptions,
@@ -149,7 +150,7 @@ fn encode_stretch<I: Id>(
     Ok(())
 }
 
-fn encode_task<I: Id>(
+fn encode_task<I: CachedId>(
     tokenizer: &Tokenizer,
     rows: &impl Rows,
     options: EncodeOptions,
@@ -169,7 +170,7 @@ fn encode_task<I: Id>(
     }
 }
 
-fn encode_round<I: Id>(
+fn encode_round<I: CachedId>(
     tokenizer: &Tokenizer,
     rows: &impl Rows,
     options: EncodeOptions,

@@ -26,10 +26,10 @@ mod classes;
 use chunk::Chunk;
 use classes::{Class, Classes};
 
+use crate::id::Id;
 use crate::model::WordPiece;
 use crate::normalize::BertNormalizer;
 use crate::pretokenize::bert;
-use crate::vocab::Id;
 use crate::word_cache::{Key, Place, SHORT, WordCache};
 
 /// Finds the words of a text under a normalizer, or of a text that is already normalized.

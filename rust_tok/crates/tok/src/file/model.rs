@@ -6,11 +6,12 @@ use serde::de::{MapAccess, Visitor};
 use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::id::MAX_ID;
 use crate::model::bpe::BpeConfig;
 use crate::model::wordpiece::WordPieceConfig;
 use crate::model::{Bpe, WordPiece};
 use crate::tokenizer::Model;
-use crate::vocab::{MAX_ID, Vocab};
+use crate::vocab::Vocab;
 use crate::{Error, Result};
 
 pub(super) enum Parsed {

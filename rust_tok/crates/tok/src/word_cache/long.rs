@@ -9,7 +9,7 @@
 
 use super::lost::Lost;
 use crate::hash::fold;
-use crate::vocab::Id;
+use crate::id::Id;
 
 /// Bytes of words and ids that a generation holds, at first and at most.
 const BYTES: [usize; 2] = [4 << 20, 12 << 20];

@@ -22,8 +22,8 @@ use std::sync::OnceLock;
 pub use self::key::{Key, SHORT};
 use self::long::LongWords;
 use self::lost::Lost;
+use crate::id::Id;
 use crate::memory;
-use crate::vocab::Id;
 
 /// Lines of the first table at the beginning and at most, as powers of two.
 const LINE_BITS: [u32; 2] = [16, 19];
@@ -273,8 +273,36 @@ impl<I: Id> WordCache<I> {
 /// A table for each width of ids, made when it is first asked for.
 #[derive(Debug, Default)]
 pub struct WordCaches {
-    pub(crate) narrow: OnceLock<Box<WordCache<u16>>>,
-    pub(crate) wide: OnceLock<Box<WordCache<u32>>>,
+    narrow: OnceLock<Box<WordCache<u16>>>,
+    wide: OnceLock<Box<WordCache<u32>>>,
+}
+
+/// An id of a width that [`WordCaches`] has a table for.
+pub trait CachedId: Id {
+    /// The table of words with ids of this width.
+    fn cache(caches: &WordCaches) -> &OnceLock<Box<WordCache<Self>>>;
+    /// The same, to change it.
+    fn cache_mut(caches: &mut WordCaches) -> &mut OnceLock<Box<WordCache<Self>>>;
+}
+
+impl CachedId for u16 {
+    fn cache(caches: &WordCaches) -> &OnceLock<Box<WordCache<Self>>> {
+        &caches.narrow
+    }
+
+    fn cache_mut(caches: &mut WordCaches) -> &mut OnceLock<Box<WordCache<Self>>> {
+        &mut caches.narrow
+    }
+}
+
+impl CachedId for u32 {
+    fn cache(caches: &WordCaches) -> &OnceLock<Box<WordCache<Self>>> {
+        &caches.wide
+    }
+
+    fn cache_mut(caches: &mut WordCaches) -> &mut OnceLock<Box<WordCache<Self>>> {
+        &mut caches.wide
+    }
 }
 
 /// Appends the ids of a value, all lanes in one store and then the length without the excess;

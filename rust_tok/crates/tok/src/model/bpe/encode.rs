@@ -6,8 +6,8 @@
 //! rare one that the cache doesn't know, and no wait.
 
 use super::{Bpe, MergeScratch};
+use crate::id::Id;
 use crate::pretokenize::byte_level::{self, BLOCK, Kernel, Level, Scanner, Simd};
-use crate::vocab::Id;
 use crate::word_cache::{Key, Place, SHORT, WordCache};
 
 /// Pieces of a chunk, at least; one more block of the text is always taken whole.

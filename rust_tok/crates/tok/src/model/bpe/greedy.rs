@@ -25,7 +25,7 @@
 use super::Merges;
 use super::merge::Queue;
 use super::trie::Trie;
-use crate::vocab::Id;
+use crate::id::Id;
 
 /// How a token came about.
 #[derive(Clone, Copy, Debug, Default)]

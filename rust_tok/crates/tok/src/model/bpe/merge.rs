@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::Merges;
-use crate::vocab::Id;
+use crate::id::Id;
 
 /// Most symbols that are merged in arrays; more of them go through the queue.
 pub(super) const FEW: usize = 32;

@@ -33,8 +33,9 @@ use self::greedy::{Greedy, Path};
 use self::merge::{BytePairs, FEW, Queue, SHORT, merge_few};
 use self::pairs::PairTable;
 use crate::hash::FastMap;
+use crate::id::{Id, MAX_ID};
 use crate::pretokenize::byte_level::{BYTE_TO_CHAR, char_to_byte};
-use crate::vocab::{Id, MAX_ID, Vocab};
+use crate::vocab::Vocab;
 use crate::word_cache::WordCache;
 use crate::{Error, Result};
 

@@ -4,7 +4,8 @@ mod pieces;
 
 use pieces::Pieces;
 
-use crate::vocab::{Id, Vocab};
+use crate::id::Id;
+use crate::vocab::Vocab;
 use crate::{Error, Result};
 
 /// The settings of a WordPiece model in a file.

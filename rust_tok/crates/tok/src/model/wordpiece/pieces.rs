@@ -11,7 +11,7 @@
 //! if its `check` is the node. Pops are lists that share their beginnings, from the last piece
 //! back: along a path no more are made than it has bytes, so that memory is linear as well.
 
-use crate::vocab::Id;
+use crate::id::Id;
 
 const NONE: u32 = u32::MAX;
 /// Node of nothing read yet.
