@@ -97,3 +97,19 @@ def test_a_cluster_started_here_lets_nobody_in_without_its_token(ray_cluster: Ru
     )
     assert done.returncode != 0
     assert "doesn't let this process in" in done.stderr
+
+
+@pytest.mark.cluster
+def test_processes_of_the_cluster_ask_its_own_dashboard(ray_cluster: RunningCluster):
+    """Left to search, they ask the last cluster that was noted on this machine, for seconds."""
+    import ray
+    from ray.util.state import get_actor
+
+    @ray.remote(num_cpus=0)
+    class Curious:
+        def state(self) -> str:
+            found = get_actor(ray.get_runtime_context().get_actor_id(), timeout=20)
+            return f"{os.environ['RAY_API_SERVER_ADDRESS']} {found.state}"  # pyright: ignore
+
+    assert ray.get(Curious.remote().state.remote()) == f"{ray_cluster.dashboard_url} ALIVE"
+    assert "RAY_API_SERVER_ADDRESS" not in os.environ

@@ -6,10 +6,12 @@ workers need (allocator settings are read when a process starts) goes by runtime
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import secrets
 import sys
+from collections.abc import Iterator
 
 AUTH_MODE = "RAY_AUTH_MODE"
 AUTH_TOKEN = "RAY_AUTH_TOKEN"
@@ -75,6 +77,21 @@ def prepare_driver(joins: bool) -> None:
         from ray._raylet import Config  # pyright: ignore[reportAttributeAccessIssue]
 
         Config.initialize("")
+
+
+@contextlib.contextmanager
+def temporarily(**variables: str) -> Iterator[None]:
+    """Sets variables, and gives them back what they were at the end."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def authentication() -> dict[str, str]:

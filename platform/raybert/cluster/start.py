@@ -8,7 +8,7 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,8 +25,12 @@ if TYPE_CHECKING:
 # Unix sockets lie under the cluster's folder and their paths are limited to 107 bytes.
 _FOLDER_PREFIX = "raybert-"
 _JOIN_TIMEOUT_S = 10
+_LOOPBACK = "127.0.0.1"
+_DASHBOARD_PORTS = range(8265, 8365)
 _START_ATTEMPTS = 3
-_SLOW_START = "timed out during startup"
+# On a busy machine the 30 s that Ray gives its node, not a setting, may not do; and another
+# process may take the dashboard's port in between.
+_WORTH_ANOTHER_START = ("timed out during startup", "already occupied")
 
 
 @dataclass(frozen=True)
@@ -170,8 +174,8 @@ def _local_cluster(num_cpus: int | None, object_store_bytes: int | None) -> Iter
                 _init_local(folder, num_cpus, object_store_bytes)
                 break
             except Exception as error:
-                # On a busy machine the 30 s that Ray gives its node, not a setting, may not do.
-                if _SLOW_START not in str(error) or not attempts_left:
+                passing = any(reason in str(error) for reason in _WORTH_ANOTHER_START)
+                if not passing or not attempts_left:
                     raise
                 ray.shutdown()
         yield
@@ -183,18 +187,36 @@ def _local_cluster(num_cpus: int | None, object_store_bytes: int | None) -> Iter
 def _init_local(folder: str, num_cpus: int | None, object_store_bytes: int | None) -> None:
     import ray
 
-    ray.init(
-        address="local",
-        num_cpus=num_cpus,
-        object_store_memory=object_store_bytes,
-        # On loopback. Train's state actor and the clean-up of placement groups need it.
-        include_dashboard=True,
-        dashboard_host="127.0.0.1",
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        _node_ip_address="127.0.0.1",
-        _temp_dir=folder,
-    )
+    port = _free_port(_DASHBOARD_PORTS)
+    # Processes of the cluster inherit it. Train's actor for the clean-up of placement groups asks
+    # the dashboard; left to search for it, it takes the last cluster of this machine for its own,
+    # and each run's end waits 12 s for the answer of one that is long gone.
+    with environment.temporarily(RAY_API_SERVER_ADDRESS=f"http://{_LOOPBACK}:{port}"):
+        ray.init(
+            address="local",
+            num_cpus=num_cpus,
+            object_store_memory=object_store_bytes,
+            # Train's state actor needs it too.
+            include_dashboard=True,
+            dashboard_host=_LOOPBACK,
+            dashboard_port=port,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            _node_ip_address=_LOOPBACK,
+            _temp_dir=folder,
+        )
+
+
+def _free_port(ports: Iterable[int]) -> int:
+    """The first port of loopback that nobody listens on; the last one when all are taken."""
+    port = 0
+    for port in ports:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with contextlib.suppress(OSError):
+                probe.bind((_LOOPBACK, port))
+                break
+    return port
 
 
 def _describe(
