@@ -5,8 +5,16 @@
 The same line again goes on where the run stopped.
 """
 
-from raybert.finetuning.driver import finetune
+from raybert.settings import Settings
 from raybert.settings.command_line import run_job
+
+
+def finetune(settings: Settings) -> None:
+    # Help and mistakes in the settings need no torch, whose import takes seconds.
+    from raybert.finetuning.driver import finetune as run
+
+    run(settings)
+
 
 if __name__ == "__main__":
     run_job(

@@ -5,8 +5,16 @@
 The same line again goes on where the run stopped.
 """
 
+from raybert.settings import Settings
 from raybert.settings.command_line import run_job
-from raybert.training.driver import pretrain
+
+
+def pretrain(settings: Settings) -> None:
+    # Help and mistakes in the settings need no torch, whose import takes seconds.
+    from raybert.training.driver import pretrain as run
+
+    run(settings)
+
 
 if __name__ == "__main__":
     run_job(

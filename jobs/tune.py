@@ -6,8 +6,16 @@
 The same line again goes on where the sweep stopped. The space to search is in the file of --config.
 """
 
+from raybert.settings import Settings
 from raybert.settings.command_line import run_job
-from raybert.tuning.driver import tune
+
+
+def tune(settings: Settings) -> None:
+    # Help and mistakes in the settings need no torch, whose import takes seconds.
+    from raybert.tuning.driver import tune as run
+
+    run(settings)
+
 
 if __name__ == "__main__":
     run_job(
