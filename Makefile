@@ -98,13 +98,14 @@ bench-train: setup ## the part of bench about a training step, finetuning, embed
 	@$(BIN)/python tests/benchmarks/bench_training_step.py $(ARGS)
 
 .PHONY: fuzz
-fuzz: ## every fuzz target of rust_tok for FUZZ_SECONDS each, then Miri over its unsafe code (needs nightly Rust, miri, cargo-fuzz)
+fuzz: ## every fuzz target of rust_tok for FUZZ_SECONDS each, then Miri over the unsafe code (needs nightly Rust, miri, cargo-fuzz)
 	@cd rust_tok && for target in $$(cargo +nightly fuzz list); do \
 		echo "==> $$target"; mkdir -p fuzz/corpus/$$target fuzz/seeds/$$target; \
 		cargo +nightly fuzz run -O $$target fuzz/corpus/$$target fuzz/seeds/$$target -- \
 			-max_total_time=$(FUZZ_SECONDS) -max_len=8192 -rss_limit_mb=4096 -timeout=60; \
 	done
 	@echo "==> Miri"; cd rust_tok && cargo +nightly miri test --package tok-arrow
+	@cd bert_kernels && cargo +nightly miri test --package kernels
 
 .PHONY: notes
 notes: setup ## execute the notebooks that explain the parts

@@ -148,7 +148,9 @@ mod tests {
 
     #[test]
     fn functions_are_right_to_float_precision() {
-        let values: Vec<f32> = (0..4096).map(|i| (i as f32 - 2048.0) / 170.0).collect();
+        let step = if cfg!(miri) { 64 } else { 1 };
+        let values = (0..4096).step_by(step).map(|i| (i as f32 - 2048.0) / 170.0);
+        let values: Vec<f32> = values.collect();
         for set in InstructionSet::ALL.into_iter().filter(|set| set.choose()) {
             let mut found = vec![vec![0.0_f32; values.len()]; 3];
             let [a, b, c] = found.as_mut_slice() else {
