@@ -283,7 +283,8 @@ def their_embedding(case: Case, precision: PrecisionName) -> Side:
 def build(name: str, case: Case, precision: PrecisionName) -> Side:
     """A side by its name."""
     if name == "raybert":
-        # What `auto` comes to with a worker of all CPUs and a micro-shard for each.
+        # A micro-shard for each CPU, side by side. With more of them, as pretraining has by
+        # default, each CPU takes several in turn.
         threads = torch.get_num_threads()
         return our_pretraining(case, precision, num_micro_shards=threads, micro_shard_threads=1)
     if name == "as documented":
