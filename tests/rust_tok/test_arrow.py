@@ -21,7 +21,7 @@ def expected(tokenizer: rust_tok.Tokenizer, texts: list[str | None]) -> list[lis
     return [None if text is None else tokenizer.encode(text, None, False) for text in texts]
 
 
-def imported(column: rust_tok.ListColumn) -> pa.Array:
+def imported(column: rust_tok.ArrowColumn) -> pa.Array:
     array = pa.array(column)
     array.validate(full=True)
     return array

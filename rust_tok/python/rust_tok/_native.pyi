@@ -6,7 +6,6 @@ __all__ = [
     "ArrowColumn",
     "DamagedFileError",
     "DocumentSplitter",
-    "ListColumn",
     "Tokenizer",
     "TokenizerError",
     "UnsupportedError",
@@ -43,20 +42,10 @@ class UnsupportedError(TokenizerError):
 
 @final
 class ArrowColumn:
-    """A column for any Arrow library: `pyarrow.array(column)`."""
+    """A column for any Arrow library: `pyarrow.array(ids)`, `polars.Series(ids)`.
 
-    def __arrow_c_schema__(self) -> Any: ...
-    def __arrow_c_array__(self, requested_schema: object | None = None) -> tuple[Any, Any]: ...
-    def __arrow_c_stream__(self, requested_schema: object | None = None) -> Any: ...
-    def __len__(self) -> int: ...
-
-@final
-class ListColumn:
-    """A column of lists: of ids (uint16 where the vocabulary fits, else uint32) or of sentences.
-
-    Give it to any Arrow library: `pyarrow.array(ids)`, `polars.Series(ids)`. The type is `list`
-    (of `string` for sentences), or `large_list` and `large_string` where 32 bits of offset aren't
-    enough for what one call gave.
+    Lists of ids (uint16 where the vocabulary fits, else uint32) and of sentences are `list`, or
+    `large_list` and `large_string` where 32 bits of offset aren't enough for what one call gave.
     """
 
     def __arrow_c_schema__(self) -> Any: ...
@@ -117,7 +106,7 @@ class Tokenizer:
         max_length: int | None = None,
         *,
         split_special_tokens: bool = False,
-    ) -> ListColumn:
+    ) -> ArrowColumn:
         """Encode a column of string, large_string or string_view, or of lists of them.
 
         A null stays null. `max_length` cuts each row, special tokens included; a pair is cut
@@ -246,7 +235,7 @@ def train_bpe(
     BERT; `[MASK]` or `<mask>` takes the blank before it. `progress` as in `train_wordpiece`.
     """
 
-def split_sentences(column: ArrowArray | ArrowStream, abbreviations: bool = True) -> ListColumn:
+def split_sentences(column: ArrowArray | ArrowStream, abbreviations: bool = True) -> ArrowColumn:
     """Split each text of a column into sentences; together they are the text. Nulls stay null.
 
     Sentences end where UAX 29 (Unicode 17) ends them, with two additions: a line's end inside a

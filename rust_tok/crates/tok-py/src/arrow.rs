@@ -87,13 +87,14 @@ fn give<T: Interface + Send>(py: Python<'_>, held: T) -> PyResult<Bound<'_, PyCa
     PyCapsule::new_with_value(py, held, T::CAPSULE)
 }
 
-/// A column of lists, of ids or of sentences. Give it to any Arrow library: `pyarrow.array(ids)`.
+/// A column of ids, sentences, documents or digests. Give it to any Arrow library:
+/// `pyarrow.array(ids)`.
 #[pyclass(frozen, module = "rust_tok")]
 #[derive(Debug)]
-pub(crate) struct ListColumn(Exported);
+pub(crate) struct ArrowColumn(pub(crate) Exported);
 
 #[pymethods]
-impl ListColumn {
+impl ArrowColumn {
     fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
         self.0.schema(py)
     }
@@ -124,7 +125,7 @@ impl ListColumn {
     }
 }
 
-impl ListColumn {
+impl ArrowColumn {
     /// Lists of ids, with the lists around them if there are any.
     pub(crate) fn of_ids(ids: AnyLists, valid: Option<Vec<bool>>, outer: Option<Outer>) -> Self {
         Self(Exported(lists::ids(ids, valid, outer)))
@@ -143,41 +144,5 @@ impl ListColumn {
         let offsets = Buffer::I64(from_zero(rows));
         let node = lists::list(offsets, valid.len(), Some(valid), texts);
         Self(Exported(Arc::new(node)))
-    }
-}
-
-/// A column for any Arrow library.
-#[pyclass(frozen, module = "rust_tok")]
-#[derive(Debug)]
-pub(crate) struct ArrowColumn(pub(crate) Exported);
-
-#[pymethods]
-impl ArrowColumn {
-    fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
-        self.0.schema(py)
-    }
-
-    #[pyo3(signature = (requested_schema=None))]
-    fn __arrow_c_array__<'py>(
-        &self,
-        py: Python<'py>,
-        requested_schema: Option<Bound<'py, PyAny>>,
-    ) -> PyResult<Bound<'py, PyTuple>> {
-        let _ = requested_schema;
-        self.0.array(py)
-    }
-
-    #[pyo3(signature = (requested_schema=None))]
-    fn __arrow_c_stream__<'py>(
-        &self,
-        py: Python<'py>,
-        requested_schema: Option<Bound<'py, PyAny>>,
-    ) -> PyResult<Bound<'py, PyCapsule>> {
-        let _ = requested_schema;
-        self.0.stream(py)
-    }
-
-    fn __len__(&self) -> usize {
-        self.0.0.length
     }
 }

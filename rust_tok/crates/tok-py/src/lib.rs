@@ -16,7 +16,7 @@ mod _native {
     use pyo3::prelude::*;
 
     #[pymodule_export]
-    use crate::arrow::{ArrowColumn, ListColumn};
+    use crate::arrow::ArrowColumn;
     #[pymodule_export]
     use crate::documents::{DocumentSplitter, blake2b_128};
     #[pymodule_export]

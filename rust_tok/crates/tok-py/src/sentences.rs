@@ -4,7 +4,7 @@ use pyo3::prelude::*;
 use tok::sentences;
 use tok_arrow::TextRows;
 
-use crate::arrow::{ListColumn, take_column};
+use crate::arrow::{ArrowColumn, take_column};
 use crate::errors::{argument, raise};
 use crate::tokenizer::detached;
 
@@ -14,7 +14,7 @@ pub(crate) fn split_sentences(
     py: Python<'_>,
     column: &Bound<'_, PyAny>,
     abbreviations: bool,
-) -> PyResult<ListColumn> {
+) -> PyResult<ArrowColumn> {
     let column = take_column(column)?;
     let (texts, outer) = column.texts().map_err(raise)?;
     if outer.is_some() {
@@ -27,5 +27,5 @@ pub(crate) fn split_sentences(
     let sentences = detached(py, |interrupted| {
         sentences::split_rows(&rows, abbreviations, interrupted)
     })?;
-    Ok(ListColumn::of_sentences(sentences))
+    Ok(ArrowColumn::of_sentences(sentences))
 }

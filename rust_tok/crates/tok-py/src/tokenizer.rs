@@ -13,7 +13,7 @@ use tok::id::Id;
 use tok::{EncodeOptions, Tokenizer as Core};
 use tok_arrow::{AnyLists, Column, TextRows};
 
-use crate::arrow::{ListColumn, take_column};
+use crate::arrow::{ArrowColumn, take_column};
 use crate::errors::{self, raise};
 
 /// WordPiece or byte-level BPE with the ids of Hugging Face `tokenizers`.
@@ -169,7 +169,7 @@ impl Tokenizer {
         add_special_tokens: bool,
         max_length: Option<usize>,
         split_special_tokens: bool,
-    ) -> PyResult<ListColumn> {
+    ) -> PyResult<ArrowColumn> {
         let options = EncodeOptions {
             add_special_tokens,
             split_special_tokens,
@@ -202,7 +202,7 @@ impl Tokenizer {
             pairs: pairs.as_ref().map(|(pairs, _)| pairs),
         };
         let lists = self.run(py, &rows, options)?;
-        Ok(ListColumn::of_ids(lists, rows.validity(), outer))
+        Ok(ArrowColumn::of_ids(lists, rows.validity(), outer))
     }
 
     #[pyo3(signature = (ids, skip_special_tokens=true))]
