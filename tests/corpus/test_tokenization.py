@@ -1,6 +1,7 @@
 """A corpus to token shards in one process: what is in them, reruns, refusals."""
 
 import gzip
+import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -180,6 +181,19 @@ def test_another_corpus_or_setting_is_refused(
     with pytest.raises(UserError, match=r"corpus.txt: no longer there"):
         tokenize(corpus_of(more), wordpiece, out)
     assert content(out) == before
+
+
+def test_a_folder_begun_in_another_format_is_refused(
+    tmp_path: Path, corpus_file: Path, wordpiece: rust_tok.Tokenizer
+):
+    out = tmp_path / "out"
+    prepare(corpus_of(corpus_file), wordpiece, out)
+    origin = json.loads((out / "origin.json").read_text())
+    del origin["settings"]["token shards, format version"]  # as version 1 was
+    (out / "origin.json").write_text(json.dumps(origin))
+    with pytest.raises(UserError, match=r"token shards, format version: .*-> 2"):
+        tokenize(corpus_of(corpus_file), wordpiece, out)
+    assert not list(out.glob("shard-*"))
 
 
 def test_a_folder_of_something_else_is_left_alone(

@@ -4,6 +4,7 @@ import itertools
 import re
 from collections.abc import Iterator
 
+import pyarrow as pa
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -31,7 +32,7 @@ def read(data: bytes, bounds: list[int], block: int, longest: int = 1 << 20) -> 
     ranges = []
     for start, end in itertools.pairwise(bounds):
         batches = list(split_documents(blocks_of(data, start, block), start, end, longest))
-        documents = [d for batch, _ in batches for d in batch.to_pylist()]
+        documents = [d for batch, _ in batches for d in batch.cast(pa.binary()).to_pylist()]
         places = [int(place) for _, offsets in batches for place in offsets]
         for document, place in zip(documents, places, strict=True):
             assert data[place : place + len(document)] == document

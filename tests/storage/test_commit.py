@@ -19,6 +19,7 @@ from raybert.storage import (
     IncompleteFolder,
     Location,
     NoSpaceLeft,
+    committed_file,
     committed_folder,
     remove_folder,
     remove_staging,
@@ -66,6 +67,24 @@ def test_exception_leaves_the_previous_folder_and_no_staging(tmp_path: Path):
         write_half()
     assert (folder / "a").read_bytes() == b"kept"
     assert names_in(tmp_path) == ["out"]
+
+
+def fail_half_way(file: Location) -> None:
+    with committed_file(file) as stream:
+        stream.write(b"half")
+        raise RuntimeError("half way")
+
+
+def test_a_file_given_up_leaves_the_previous_one_and_no_staging(tmp_path: Path):
+    file = Location.parse(tmp_path / "file")
+    with pytest.raises(RuntimeError, match="half way"):
+        fail_half_way(file)
+    assert names_in(tmp_path) == []
+    write_file(file, b"kept")
+    with pytest.raises(RuntimeError, match="half way"):
+        fail_half_way(file)
+    assert file.read_bytes() == b"kept"
+    assert names_in(tmp_path) == ["file"]
 
 
 @pytest.mark.parametrize(
@@ -308,6 +327,17 @@ def test_writer_that_fails_puts_nothing_on_s3(s3_bucket: str):
         write_half()
     verify_folder(folder)
     assert (folder / "a").read_bytes() == b"kept"
+
+
+def test_a_file_given_up_is_not_put_on_s3(s3_bucket: str):
+    root = Location.parse(s3_bucket) / "given-up"
+    with committed_file(root / "whole") as stream:
+        stream.write(b"wh")
+        stream.write(b"ole")
+    with pytest.raises(RuntimeError, match="half way"):
+        fail_half_way(root / "file")
+    assert root.list_files() == ["whole"]
+    assert (root / "whole").read_bytes() == b"whole"
 
 
 def test_damage_on_s3_is_named(s3_bucket: str):

@@ -73,7 +73,7 @@ def test_another_format_version_is_refused(make_folder):
 
 
 @pytest.mark.parametrize(
-    "text", ["{", "[]", '{"format_version": 1}', '{"format_version": 1, "shards": [{}]}']
+    "text", ["{", "[]", '{"format_version": 2}', '{"format_version": 2, "shards": [{}]}']
 )
 def test_a_broken_manifest_is_named(make_folder, text):
     folder = make_folder([[[1]]])

@@ -85,7 +85,12 @@ class ContentPolicy:
             return None
 
     def texts(self, documents: pa.Array, offsets: np.ndarray | Sequence[int]) -> pa.Array:
-        """Binary documents as strings, without those to skip; `offsets` as in `text`."""
+        """Documents (binary, or strings that are checked) as strings, without those to skip.
+
+        `offsets` as in `text`.
+        """
+        if pa.types.is_string(documents.type):
+            return documents
         try:
             return documents.cast(pa.string())
         except pa.ArrowInvalid:

@@ -82,4 +82,4 @@ def document_ids(texts: pa.Array) -> pa.Array:
     Args:
         texts: strings without nulls.
     """
-    return pa.array(rust_tok.blake2b_128(texts))
+    return pa.array(rust_tok.xxh3_128(texts))

@@ -28,7 +28,7 @@ from raybert.errors import UserError
 from raybert.settings import CorpusSettings
 from raybert.storage import Location, checksum_of_file
 from raybert.tokens import ShardEntry, id_type, read_entry, write_shard
-from raybert.tokens.format import DOCUMENT_ID_BYTES, TOKENIZER_NAME
+from raybert.tokens.format import DOCUMENT_ID_BYTES, SHARD_CHECKSUM, TOKENIZER_NAME
 
 # A shard of an ordinary range holds up to the range and the documents' overhang.
 _SHARD_FACTOR = 1.5
@@ -101,7 +101,8 @@ class ShardMaker:
             entry = read_entry(self.folder, _shard_name(text_range, len(entries)))
             if entry is None or (entry.source, entry.settings) != (source, self.settings):
                 return []
-            if verify and checksum_of_file(self.folder / entry.file_name) != entry.checksum:
+            shard = self.folder / entry.file_name
+            if verify and checksum_of_file(shard, SHARD_CHECKSUM) != entry.checksum:
                 return []
             entries.append(entry)
         return entries

@@ -23,7 +23,7 @@ from raybert.settings.identity import identity_of
 from raybert.storage import Location, checksum_of_bytes, write_file
 from raybert.storage.commit import remove_staging
 from raybert.tokens import Manifest, ShardEntry, build_manifest, read_manifest
-from raybert.tokens.format import MANIFEST_NAME, TOKENIZER_NAME
+from raybert.tokens.format import FORMAT_VERSION, MANIFEST_NAME, TOKENIZER_NAME
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,10 @@ def prepare(
             or other sources, shown as a diff.
     """
     place = Location.parse(folder)
-    identity = identity_of(corpus.settings) | {"tokenizer": tokenizer.fingerprint}
+    identity = identity_of(corpus.settings) | {
+        "tokenizer": tokenizer.fingerprint,
+        "token shards, format version": FORMAT_VERSION,
+    }
     ranges = corpus.ranges()
     origin = Origin(identity, corpus.fingerprints)
     if not is_from(origin, place):

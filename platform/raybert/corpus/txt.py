@@ -30,7 +30,7 @@ MAX_DOCUMENT_BYTES: Final = 64 << 20
 _BATCH_BYTES: Final = 1 << 20
 
 Documents = tuple[pa.Array, np.ndarray]
-"""Binary documents and where each begins in the (decompressed) file, int64."""
+"""Documents, binary where not all are UTF-8, and where each begins in the (decompressed) file."""
 
 
 def split_documents(

@@ -7,6 +7,7 @@ are staged on the local disk, so that a writer that fails half way has put nothi
 
 import contextlib
 import errno
+import io
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow.fs as pafs
 
@@ -71,20 +73,38 @@ def write_file(location: Location, data: bytes) -> None:
         NoSpaceLeft: what stood there before is untouched.
         OSError: no permission, no connection; what stood there before is untouched.
     """
+    with committed_file(location) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def committed_file(location: Location) -> Iterator[BinaryIO]:
+    """Yields a file to write to; on a clean exit it stands at `location`, durable, in one step.
+
+    Until then, and after an exception, `location` is as it was. For an object store the bytes are
+    gathered in memory, since a stream to it that is given up may leave a part.
+
+    Raises:
+        NoSpaceLeft, OSError: as `write_file`.
+    """
     with _no_space_told(location):
         if location.is_local:
-            _write_local(location.local_path, data)
+            with _staged_file(location.local_path) as file:
+                yield file
         else:
+            gathered = io.BytesIO()
+            yield gathered
             with location.open_output_stream() as stream:
-                stream.write(data)
+                stream.write(gathered.getbuffer())
 
 
-def _write_local(path: Path, data: bytes) -> None:
+@contextlib.contextmanager
+def _staged_file(path: Path) -> Iterator[BinaryIO]:
     path.parent.mkdir(parents=True, exist_ok=True)
     staged = _staging_path(path)
     try:
         with staged.open("wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         staged.replace(path)
@@ -171,7 +191,8 @@ def _manifest_of(folder: Path) -> bytes:
 def _commit_locally(staged: Path, path: Path, manifest: bytes) -> None:
     for inside in staged.rglob("*"):
         _flush(inside)
-    _write_local(staged / MANIFEST, manifest)
+    with _staged_file(staged / MANIFEST) as file:
+        file.write(manifest)
     if path.exists():
         swap(staged, path)
     else:
@@ -254,6 +275,7 @@ __all__ = [
     "DamagedFile",
     "IncompleteFolder",
     "NoSpaceLeft",
+    "committed_file",
     "committed_folder",
     "read_manifest",
     "remove_folder",

@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from raybert.errors import InvalidContent
-from raybert.storage import Location, checksum_of_file
+from raybert.storage import Algorithm, Location, checksum_of_file
 
 _PART_SUFFIX = ".part"
 _ABANDONED_SECONDS = 24 * 3600
@@ -40,7 +40,13 @@ class NodeCache:
     folder: Path
     max_bytes: int = 32 << 30
 
-    def map(self, location: Location, checksum: str, num_bytes: int) -> pa.MemoryMappedFile:
+    def map(
+        self,
+        location: Location,
+        checksum: str,
+        num_bytes: int,
+        algorithm: Algorithm = "blake2b",
+    ) -> pa.MemoryMappedFile:
         """A verified local copy of a remote file, mapped.
 
         The mapping outlives the copy: eviction does not disturb its readers.
@@ -59,7 +65,7 @@ class NodeCache:
                     return pa.memory_map(str(copy))
             part = self.folder / f"{uuid.uuid4().hex}{_PART_SUFFIX}"
             try:
-                _download(location, checksum, part)
+                _download(location, checksum, algorithm, part)
                 with self._locked("index.lock"):
                     self._make_room(num_bytes)
                     part.replace(copy)
@@ -92,9 +98,9 @@ class NodeCache:
             yield
 
 
-def _download(location: Location, checksum: str, part: Path) -> None:
+def _download(location: Location, checksum: str, algorithm: Algorithm, part: Path) -> None:
     with location.open_input_stream() as source, part.open("wb") as target:
         shutil.copyfileobj(source, target, _BLOCK_BYTES)
-    found = checksum_of_file(Location.parse(part))
+    found = checksum_of_file(Location.parse(part), algorithm)
     if found != checksum:
-        raise InvalidContent(f"{location}: damaged: blake2b {found}, not {checksum}")
+        raise InvalidContent(f"{location}: damaged: {algorithm} {found}, not {checksum}")

@@ -25,7 +25,7 @@ class ShardEntry:
         documents, held_out_documents, sentences, tokens: counts; held-out documents are among
             the documents.
         num_bytes: size of the file.
-        checksum: blake2b of the file (`raybert.storage.checksum_of_bytes`).
+        checksum: of the file, by `format.SHARD_CHECKSUM`.
         notes: counts the writer wants kept beside it, by name (lines passed over, say).
     """
 
@@ -176,7 +176,7 @@ def read_manifest(folder: Location) -> Manifest:
     if version != FORMAT_VERSION:
         raise UserError(
             f"{place}: format version {version}; this raybert reads version {FORMAT_VERSION}: "
-            "tokenize the corpus again"
+            "tokenize the corpus again, into another folder"
         )
     try:
         shards = tuple(_entry_from(shard, place) for shard in content.pop("shards"))

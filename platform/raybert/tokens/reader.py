@@ -20,6 +20,7 @@ from raybert.tokens.cache import NodeCache, default_cache_folder
 from raybert.tokens.format import (
     DOCUMENT_ID_BYTES,
     MANIFEST_NAME,
+    SHARD_CHECKSUM,
     TOKENIZER_NAME,
     id_type,
     shard_schema,
@@ -149,7 +150,7 @@ class TokenStore:
                 if index not in self._verified:
                     _verify(mapped, entry, place)
             else:
-                mapped = self._cache.map(place, entry.checksum, entry.num_bytes)
+                mapped = self._cache.map(place, entry.checksum, entry.num_bytes, SHARD_CHECKSUM)
         except FileNotFoundError as error:
             raise InvalidContent(f"{place}: missing, but its manifest names it") from error
         shard = _views(mapped, entry, place, id_type(self.vocab_size))
@@ -169,9 +170,9 @@ def _verify(mapped: pa.MemoryMappedFile, entry: ShardEntry, place: Location) -> 
         raise InvalidContent(
             f"{place}: damaged: {mapped.size()} bytes, its manifest says {entry.num_bytes}"
         )
-    found = checksum_of_bytes(memoryview(mapped.read_buffer()))
+    found = checksum_of_bytes(memoryview(mapped.read_buffer()), SHARD_CHECKSUM)
     if found != entry.checksum:
-        raise InvalidContent(f"{place}: damaged: blake2b {found}, not {entry.checksum}")
+        raise InvalidContent(f"{place}: damaged: {SHARD_CHECKSUM} {found}, not {entry.checksum}")
 
 
 def _views(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
 
-from raybert.storage import Location, checksum_of_bytes, write_file
+from raybert.storage import Location, committed_file, new_digest
 from raybert.tokens.format import (
     DOCUMENT_ID_BYTES,
+    SHARD_CHECKSUM,
     SHARD_SUFFIX,
     held_out_mask,
     shard_schema,
@@ -46,8 +48,7 @@ def write_shard(
     if not name or not set(name) <= _NAME_CHARACTERS:
         raise ValueError(f"shard name {name!r}: allowed are letters, digits, '-', '_' and '.'")
     batch = _record_batch(document_ids, sentences, held_out_share)
-    data = _ipc_bytes(batch)
-    write_file(folder / (name + SHARD_SUFFIX), data)
+    num_bytes, checksum = _write(batch, folder / (name + SHARD_SUFFIX))
     entry = ShardEntry(
         name=name,
         source=source,
@@ -56,8 +57,8 @@ def write_shard(
         held_out_documents=batch.column("held_out").true_count,
         sentences=len(batch.column("sentences").values),
         tokens=len(batch.column("sentences").values.values),
-        num_bytes=len(data),
-        checksum=checksum_of_bytes(data),
+        num_bytes=num_bytes,
+        checksum=checksum,
         notes=dict(notes or {}),
     )
     write_entry(folder, entry)
@@ -123,8 +124,36 @@ def _raw_ids(document_ids: pa.Array) -> np.ndarray:
     return raw[first : first + len(document_ids) * DOCUMENT_ID_BYTES].reshape(-1, DOCUMENT_ID_BYTES)
 
 
-def _ipc_bytes(batch: pa.RecordBatch) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, batch.schema) as writer:
-        writer.write_batch(batch)
-    return sink.getvalue().to_pybytes()
+def _write(batch: pa.RecordBatch, location: Location) -> tuple[int, str]:
+    """Bytes and checksum of the Arrow IPC file; its columns go to the disk without a copy."""
+    with committed_file(location) as file:
+        sink = _Sink(file)
+        with pa.ipc.new_file(pa.PythonFile(sink, mode="w"), batch.schema) as writer:
+            writer.write_batch(batch)
+        return sink.num_bytes, sink.digest.hexdigest()
+
+
+class _Sink:
+    """A file for Arrow to write to that counts and hashes what goes by."""
+
+    closed = False
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.num_bytes = 0
+        self.digest = new_digest(SHARD_CHECKSUM)
+
+    def write(self, data: bytes | pa.Buffer) -> int:
+        view = memoryview(data)
+        self.digest.update(view)
+        self.num_bytes += view.nbytes
+        return self._file.write(view)
+
+    def tell(self) -> int:
+        return self.num_bytes
+
+    def flush(self) -> None:
+        """Whoever opened the file flushes it."""
+
+    def close(self) -> None:
+        self.closed = True

@@ -9,10 +9,10 @@ from rust_tok._native import (
     UnsupportedError,
     WordCounts,
     __version__,
-    blake2b_128,
     split_sentences,
     train_bpe,
     train_wordpiece,
+    xxh3_128,
 )
 
 __all__ = [
@@ -24,8 +24,8 @@ __all__ = [
     "UnsupportedError",
     "WordCounts",
     "__version__",
-    "blake2b_128",
     "split_sentences",
     "train_bpe",
     "train_wordpiece",
+    "xxh3_128",
 ]

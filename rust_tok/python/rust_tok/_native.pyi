@@ -11,10 +11,10 @@ __all__ = [
     "UnsupportedError",
     "WordCounts",
     "__version__",
-    "blake2b_128",
     "split_sentences",
     "train_bpe",
     "train_wordpiece",
+    "xxh3_128",
 ]
 
 __version__: str
@@ -260,8 +260,9 @@ class DocumentSplitter:
         """The documents that the next bytes of the file complete.
 
         They are fed from `max(start - 1, 0)` on, in blocks of any sizes, until `finished`. The
-        column is of structs: `text` (binary, without the line ends behind it; `large_binary` where
-        32 bits of offset aren't enough) and `place` (int64, where it begins in the file).
+        column is of structs: `text` (without the line ends behind it; `string` where all that is
+        given is UTF-8, else `binary`; the large types where 32 bits of offset aren't enough) and
+        `place` (int64, where it begins in the file).
         """
 
     def close(self) -> ArrowColumn:
@@ -271,8 +272,9 @@ class DocumentSplitter:
     def finished(self) -> bool:
         """Whether all documents of the range have been given."""
 
-def blake2b_128(column: ArrowArray | ArrowStream) -> ArrowColumn:
-    """BLAKE2b (RFC 7693) with a digest of 16 bytes of each text of a column, without nulls.
+def xxh3_128(column: ArrowArray | ArrowStream) -> ArrowColumn:
+    """XXH3 with 128 bits of the bytes of each text of a column, without nulls.
 
-    The column is of fixed_size_binary(16), equal to `hashlib.blake2b(text, digest_size=16)`.
+    The column is of fixed_size_binary(16), equal to `xxhash.xxh3_128_digest(text)`. It tells
+    contents apart, but is not cryptographic: equal hashes can be crafted.
     """

@@ -414,18 +414,26 @@ impl<'a> Texts<'a> {
         part.bytes(place).map_or(0, <[u8]>::len)
     }
 
-    /// The text of a row; `None` for a null.
+    /// The bytes of a row, without a check that they are UTF-8; `None` for a null.
     #[inline]
-    pub fn get(&self, row: usize) -> Result<Option<&str>> {
+    pub fn bytes(&self, row: usize) -> Result<Option<&[u8]>> {
         if !self.is_valid(row) {
             return Ok(None);
         }
         let (part, place) = self.place(row);
-        let bytes = part.bytes(place).ok_or_else(|| {
+        part.bytes(place).map(Some).ok_or_else(|| {
             Error::Argument(format!(
                 "row {row}: Arrow offsets that lead outside of the text"
             ))
-        })?;
+        })
+    }
+
+    /// The text of a row; `None` for a null.
+    #[inline]
+    pub fn get(&self, row: usize) -> Result<Option<&str>> {
+        let Some(bytes) = self.bytes(row)? else {
+            return Ok(None);
+        };
         if let Ok(text) = simdutf8::basic::from_utf8(bytes) {
             return Ok(Some(text));
         }

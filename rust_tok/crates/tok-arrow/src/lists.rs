@@ -5,7 +5,7 @@ use std::iter;
 use std::sync::Arc;
 
 use tok::batch::Lists;
-use tok::blake2b;
+use tok::content_hash;
 use tok::documents::Documents;
 
 use crate::export::{Buffer, Node};
@@ -126,12 +126,20 @@ pub fn text(name: &'static CStr, offsets: Vec<i64>, bytes: Vec<u8>) -> Node {
     }
 }
 
-/// Documents as structs of `text` (binary: it may be anything) and `place` (of 64 bits).
+/// Documents as structs of `text` (strings where all are UTF-8, else binary) and `place` (of 64
+/// bits).
 pub fn documents(documents: Documents) -> Arc<Node> {
     let Documents { text, ends, places } = documents;
     let length = places.len();
+    // Parts of a text that are cut where characters begin are themselves UTF-8.
+    let all_utf8 = simdutf8::basic::from_utf8(&text).is_ok_and(|text| {
+        let mut places = ends.iter().map(|&end| usize::try_from(end));
+        places.all(|place| place.is_ok_and(|place| text.is_char_boundary(place)))
+    });
     let mut text = self::text(c"text", iter::once(0).chain(ends).collect(), text);
-    text.format = if text.format == c"u" { c"z" } else { c"Z" };
+    if !all_utf8 {
+        text.format = if text.format == c"u" { c"z" } else { c"Z" };
+    }
     let places = Node {
         format: c"l",
         name: c"place",
@@ -154,11 +162,11 @@ pub fn documents(documents: Documents) -> Arc<Node> {
 
 /// Digests of 16 bytes.
 pub fn digests(digests: Vec<u8>) -> Arc<Node> {
-    const { assert!(blake2b::DIGEST_BYTES == 16) };
+    const { assert!(content_hash::DIGEST_BYTES == 16) };
     Arc::new(Node {
         format: c"w:16",
         name: c"",
-        length: digests.len() / blake2b::DIGEST_BYTES,
+        length: digests.len() / content_hash::DIGEST_BYTES,
         null_count: 0,
         buffers: vec![None, Some(Buffer::U8(digests))],
         children: Vec::new(),

@@ -53,4 +53,9 @@ impl tok::batch::Rows for TextRows<'_> {
             Some(pairs) => Ok(pairs.get(row)?.map(|pair| (text, Some(pair)))),
         }
     }
+
+    #[inline]
+    fn bytes(&self, row: usize) -> tok::Result<Option<&[u8]>> {
+        self.texts.bytes(row)
+    }
 }

@@ -1,7 +1,7 @@
-//! `rust_tok.DocumentSplitter` and `rust_tok.blake2b_128`.
+//! `rust_tok.DocumentSplitter` and `rust_tok.xxh3_128`.
 
 use pyo3::prelude::*;
-use tok::{blake2b, documents};
+use tok::{content_hash, documents};
 use tok_arrow::{TextRows, lists};
 
 use crate::arrow::{ArrowColumn, Exported, take_column};
@@ -41,7 +41,7 @@ impl DocumentSplitter {
 }
 
 #[pyfunction]
-pub(crate) fn blake2b_128(py: Python<'_>, column: &Bound<'_, PyAny>) -> PyResult<ArrowColumn> {
+pub(crate) fn xxh3_128(py: Python<'_>, column: &Bound<'_, PyAny>) -> PyResult<ArrowColumn> {
     let column = take_column(column)?;
     let (texts, outer) = column.texts().map_err(raise)?;
     if outer.is_some() {
@@ -51,6 +51,6 @@ pub(crate) fn blake2b_128(py: Python<'_>, column: &Bound<'_, PyAny>) -> PyResult
         texts: &texts,
         pairs: None,
     };
-    let digests = detached(py, |interrupted| blake2b::hash_rows(&rows, interrupted))?;
+    let digests = detached(py, |interrupted| content_hash::hash_rows(&rows, interrupted))?;
     Ok(ArrowColumn(Exported(lists::digests(digests))))
 }

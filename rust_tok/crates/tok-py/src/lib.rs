@@ -18,7 +18,7 @@ mod _native {
     #[pymodule_export]
     use crate::arrow::ArrowColumn;
     #[pymodule_export]
-    use crate::documents::{DocumentSplitter, blake2b_128};
+    use crate::documents::{DocumentSplitter, xxh3_128};
     #[pymodule_export]
     use crate::errors::{DamagedFileError, TokenizerError, UnsupportedError};
     #[pymodule_export]

@@ -3,7 +3,7 @@
 pub mod added;
 pub mod batch;
 pub mod bert_scan;
-pub mod blake2b;
+pub mod content_hash;
 pub mod decode;
 pub mod documents;
 pub mod error;

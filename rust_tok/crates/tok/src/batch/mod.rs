@@ -47,6 +47,11 @@ pub trait Rows: Sync {
 
     /// The text of a row, and its pair; `None` for a null.
     fn get(&self, row: usize) -> Result<Option<(&str, Option<&str>)>>;
+
+    /// The bytes of a row's text, which need not be checked as UTF-8; `None` for a null.
+    fn bytes(&self, row: usize) -> Result<Option<&[u8]>> {
+        Ok(self.get(row)?.map(|(text, _)| text.as_bytes()))
+    }
 }
 
 /// Ids of many rows, one after the other.
