@@ -51,6 +51,8 @@ pub(crate) fn xxh3_128(py: Python<'_>, column: &Bound<'_, PyAny>) -> PyResult<Ar
         texts: &texts,
         pairs: None,
     };
-    let digests = detached(py, |interrupted| content_hash::hash_rows(&rows, interrupted))?;
+    let digests = detached(py, |interrupted| {
+        content_hash::hash_rows(&rows, interrupted)
+    })?;
     Ok(ArrowColumn(Exported(lists::digests(digests))))
 }
