@@ -26,15 +26,23 @@ MICRO_SHARDS = (1, 2, 3, 4, 5, 6, 7, 8)
 SAVED_AT = 1
 NUM_STEPS = 3
 RESUMED_MICRO_SHARDS = 5
+SIDE_BY_SIDE = 7
 
 # Torch imports them on the way to some of its own conveniences, several seconds per worker.
 SLOW_MODULES = {"torch._dynamo", "torch._inductor", "sympy", "ray", "transformers"}
 
 
-def build(num_micro_shards: int, reduction: str, seed: int = 1) -> Engine:
-    model = small_model(seed=seed)
-    settings = small_settings(reduction=reduction)
-    return Engine(model, PretrainingObjective(), settings, num_micro_shards=num_micro_shards)
+def build(num_micro_shards: int, reduction: str, seed: int = 1, num_lanes: int = 1) -> Engine:
+    torch.set_num_threads(num_lanes)
+    engine = Engine(
+        small_model(seed=seed),
+        PretrainingObjective(),
+        small_settings(reduction=reduction),
+        num_micro_shards=num_micro_shards,
+        micro_shard_threads=1,
+    )
+    torch.set_num_threads(1)
+    return engine
 
 
 def train(engine: Engine, first_step: int, num_steps: int = NUM_STEPS) -> list[list[float]]:
@@ -90,6 +98,8 @@ def main(rank: int, size: int, folder: Path) -> None:
     for reduction, num_micro_shards in cases:
         engine = build(num_micro_shards, reduction)
         outcomes[f"{reduction} {num_micro_shards}"] = outcome(engine, train(engine, 0))
+    engine = build(SIDE_BY_SIDE, "canonical", num_lanes=2)
+    outcomes["side by side"] = outcome(engine, train(engine, 0))
     # Worker 0's weights are everyone's, wherever the others started.
     engine = build(4, "canonical", seed=1 if rank == 0 else 50 + rank)
     outcomes["other seeds"] = outcome(engine, train(engine, 0))

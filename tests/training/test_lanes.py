@@ -70,6 +70,23 @@ class Watched(PretrainingObjective):
         return super().sums(model, batch, dropout)
 
 
+class Overflowing(PretrainingObjective):
+    """The loss of one micro-shard of step 1 is not finite."""
+
+    def sums(self, model: nn.Module, batch: PackedBatch, dropout: DropoutKey | None) -> Sums:
+        sums = super().sums(model, batch, dropout)
+        if dropout is not None and (dropout.step, dropout.micro_shard) == (1, 3):
+            return Sums((sums.losses[0] * torch.inf, sums.losses[1]), sums.correct)
+        return sums
+
+
+def test_a_step_that_is_not_finite_is_skipped_by_any_number_of_lanes():
+    engines = [engine_of(threads, Overflowing()) for threads in (1, 3)]
+    alone, side_by_side = (train(engine)[1:] for engine in engines)
+    assert side_by_side == alone
+    assert [engine.num_skipped for engine in engines] == [1, 1]
+
+
 def test_lanes_work_at_once_on_threads_of_their_own():
     together = threading.Barrier(2)
     models = set()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from training.engine_workers import MICRO_SHARDS, RESUMED_MICRO_SHARDS, SAVED_AT
+from training.engine_workers import MICRO_SHARDS, RESUMED_MICRO_SHARDS, SAVED_AT, SIDE_BY_SIDE
 
 TESTS = Path(__file__).parents[1]
 
@@ -56,6 +56,16 @@ def test_any_number_of_workers_gives_the_same_bytes(
                 assert other[name][what] == alone[what], (name, what)
         compared += 1
     assert compared == len(MICRO_SHARDS) - size + 1
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_micro_shards_side_by_side_in_every_worker_change_nothing(
+    outcomes: dict[int, list[dict[str, Any]]], size: int
+):
+    expected = outcomes[1][0][f"canonical {SIDE_BY_SIDE}"]
+    assert outcomes[size][0]["side by side"] == expected
+    for worker in outcomes[size]:
+        assert worker["side by side"]["weights"] == expected["weights"]
 
 
 def test_number_of_micro_shards_is_part_of_the_arithmetic(

@@ -1,7 +1,8 @@
 //! AdamW over a flat buffer in one pass, with the factor of clipping.
 
 use crate::elements::{load_some, store_some};
-use crate::parallel::{Kernel, Shared, Team, execute};
+use crate::kernel::Kernel;
+use crate::parallel::{Shared, Team, execute};
 use crate::simd::Simd;
 
 const PER_TASK: usize = 1 << 14;

@@ -1,8 +1,9 @@
 //! Cross-entropy of rows of logits, which become their own gradient.
 
 use crate::elements::{Element, load_some, store_some};
+use crate::kernel::Kernel;
 use crate::math::exp;
-use crate::parallel::{Kernel, Shared, Team, execute};
+use crate::parallel::{Shared, Team, execute};
 use crate::simd::Simd;
 
 /// Writes softmax - onehot over every row of logits.

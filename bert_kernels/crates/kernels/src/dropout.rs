@@ -1,8 +1,8 @@
 //! Dropout bits as a hash of where an element stands; `bert.dropout` says how and is the reference.
 
 use crate::elements::{load_some, store_some};
-use crate::norm::ROWS_PER_BLOCK;
-use crate::parallel::{Kernel, Shared, Team, execute};
+use crate::kernel::{Kernel, ROWS_PER_BLOCK};
+use crate::parallel::{Shared, Team, execute};
 use crate::simd::Simd;
 
 /// What selects the bits of one site of one micro-shard, and how many elements it keeps.

@@ -1,8 +1,9 @@
 //! The sum of a token's three embeddings and its norm, in one pass over each row.
 
 use crate::elements::{load_some, store_some};
-use crate::norm::{Affine, ROWS_PER_BLOCK, Saved, normalize};
-use crate::parallel::{Kernel, Shared, Team, execute};
+use crate::kernel::{Kernel, ROWS_PER_BLOCK};
+use crate::norm::{Affine, Saved, normalize};
+use crate::parallel::{Shared, Team, execute};
 use crate::simd::Simd;
 
 /// A table (V, D) and the row that every token takes of it, (T,).

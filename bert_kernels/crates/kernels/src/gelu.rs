@@ -1,9 +1,9 @@
 //! Exact GELU, x Φ(x), forward and backward.
 
 use crate::elements::{Element, load_some, store_some};
+use crate::kernel::{Kernel, ROWS_PER_BLOCK};
 use crate::math::normal;
-use crate::norm::ROWS_PER_BLOCK;
-use crate::parallel::{Kernel, Shared, Team, execute};
+use crate::parallel::{Shared, Team, execute};
 use crate::simd::Simd;
 
 const PER_TASK: usize = 1 << 14;

@@ -14,6 +14,8 @@ mod dropout;
 mod elements;
 mod embeddings;
 mod gelu;
+mod instruction_set;
+mod kernel;
 mod math;
 mod norm;
 mod parallel;
@@ -28,9 +30,8 @@ pub use dropout::{Dropout, drop};
 pub use elements::{Bf16, Element};
 pub use embeddings::{Lookup, embeddings_forward};
 pub use gelu::{gelu_backward, gelu_forward};
-pub use norm::{
-    Affine, Gradients, ROWS_PER_BLOCK, Saved, dropout_add_norm_backward, dropout_add_norm_forward,
-};
+pub use instruction_set::InstructionSet;
+pub use kernel::ROWS_PER_BLOCK;
+pub use norm::{Affine, Gradients, Saved, dropout_add_norm_backward, dropout_add_norm_forward};
 pub use parallel::{Alone, Team};
-pub use simd::InstructionSet;
 pub use sums::{add, add_rows, round, scatter_add};

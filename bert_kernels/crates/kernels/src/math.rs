@@ -96,8 +96,10 @@ pub(crate) unsafe fn normal<S: Simd>(x: S::F) -> (S::F, S::F) {
 #[cfg(test)]
 mod tests {
     use super::{exp, normal};
-    use crate::parallel::{Alone, Kernel, Shared, execute};
-    use crate::simd::{InstructionSet, Simd};
+    use crate::instruction_set::InstructionSet;
+    use crate::kernel::Kernel;
+    use crate::parallel::{Alone, Shared, execute};
+    use crate::simd::Simd;
 
     struct Apply {
         values: Vec<f32>,

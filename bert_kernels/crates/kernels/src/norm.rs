@@ -2,11 +2,9 @@
 
 use crate::dropout::{Dropout, kept};
 use crate::elements::{Bf16, Element, load_some, store_some};
-use crate::parallel::{Kernel, Scratch, Shared, Team, execute};
+use crate::kernel::{Kernel, ROWS_PER_BLOCK};
+use crate::parallel::{Scratch, Shared, Team, execute};
 use crate::simd::Simd;
-
-/// Rows of a task, and of one partial sum of a bias's or weight's gradient.
-pub const ROWS_PER_BLOCK: usize = 64;
 
 /// A norm's weights.
 #[derive(Clone, Copy, Debug)]

@@ -3,7 +3,8 @@
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::simd::{InstructionSet, Simd};
+use crate::instruction_set::InstructionSet;
+use crate::kernel::Kernel;
 
 /// Threads that work together.
 pub trait Team {
@@ -18,18 +19,6 @@ impl Team for Alone {
     fn run(&self, work: &(dyn Fn() + Sync)) {
         work();
     }
-}
-
-/// Work that is cut into tasks. Tasks write to memory of their own.
-pub(crate) trait Kernel: Sync {
-    fn num_tasks(&self) -> usize;
-
-    /// Does one task.
-    ///
-    /// # Safety
-    ///
-    /// The CPU has the instruction set, `task < num_tasks()`, and no task is done twice.
-    unsafe fn run<S: Simd>(&self, task: usize);
 }
 
 /// Does all tasks.

@@ -166,8 +166,10 @@ unsafe fn strip<S: Simd, T: Term, const W: usize, const ADD: bool>(
 #[cfg(test)]
 mod tests {
     use super::{Left, Pair, TILE_ROWS, product};
-    use crate::parallel::{Alone, Kernel, Shared, execute};
-    use crate::simd::{InstructionSet, Simd};
+    use crate::instruction_set::InstructionSet;
+    use crate::kernel::Kernel;
+    use crate::parallel::{Alone, Shared, execute};
+    use crate::simd::Simd;
 
     const ROWS: usize = 2 * TILE_ROWS;
     const INNER: usize = 10;

@@ -1,7 +1,8 @@
 //! Sums of rows, the gradients of biases; gradients onto gradients.
 
 use crate::elements::{Element, load_some, store_some};
-use crate::parallel::{Kernel, Shared, Team, execute};
+use crate::kernel::Kernel;
+use crate::parallel::{Shared, Team, execute};
 use crate::simd::Simd;
 
 const COLUMNS_PER_TASK: usize = 256;

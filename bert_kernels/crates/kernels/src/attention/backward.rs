@@ -4,8 +4,9 @@ use super::lines::{dot, pack, transpose, unpack};
 use super::{CHUNK, Padded, Shape, column_keys, pairs, row_counter};
 use crate::dropout::{Dropout, kept};
 use crate::elements::Element;
+use crate::kernel::Kernel;
 use crate::math::exp;
-use crate::parallel::{Kernel, Scratch, Shared, Team, execute};
+use crate::parallel::{Scratch, Shared, Team, execute};
 use crate::product::{Left, TILE_ROWS, product};
 use crate::simd::Simd;
 

@@ -4,7 +4,8 @@ use super::lines::{drop_columns, exponentials, pack, transpose};
 use super::{CHUNK, Head, Padded, Shape, column_keys, pairs, row_counter};
 use crate::dropout::Dropout;
 use crate::elements::{Element, store_some};
-use crate::parallel::{Kernel, Scratch, Shared, Team, execute};
+use crate::kernel::Kernel;
+use crate::parallel::{Scratch, Shared, Team, execute};
 use crate::product::{Left, TILE_ROWS, product};
 use crate::simd::Simd;
 

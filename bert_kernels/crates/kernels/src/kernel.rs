@@ -1,0 +1,18 @@
+//! What a kernel is: tasks that any thread may do, compiled for every instruction set.
+
+use crate::simd::Simd;
+
+/// Rows of a task, and of one partial sum of a bias's or weight's gradient.
+pub const ROWS_PER_BLOCK: usize = 64;
+
+/// Work that is cut into tasks. Tasks write to memory of their own.
+pub(crate) trait Kernel: Sync {
+    fn num_tasks(&self) -> usize;
+
+    /// Does one task.
+    ///
+    /// # Safety
+    ///
+    /// The CPU has the instruction set, `task < num_tasks()`, and no task is done twice.
+    unsafe fn run<S: Simd>(&self, task: usize);
+}
