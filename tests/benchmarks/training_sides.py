@@ -283,10 +283,8 @@ def their_embedding(case: Case, precision: PrecisionName) -> Side:
 def build(name: str, case: Case, precision: PrecisionName) -> Side:
     """A side by its name."""
     if name == "raybert":
-        # A micro-shard for each CPU, side by side. With more of them, as pretraining has by
-        # default, each CPU takes several in turn.
-        threads = torch.get_num_threads()
-        return our_pretraining(case, precision, num_micro_shards=threads, micro_shard_threads=1)
+        # As one micro-shard: the most that one worker can do with a batch this small.
+        return our_pretraining(case, precision)
     if name == "as documented":
         return their_pretraining(case, "fp32", 1)
     if name == "tuned":
