@@ -23,11 +23,12 @@ from bert.bert import BertBackbone, BertForPreTraining, BertForSequenceClassific
 from bert.dropout import DropoutKey
 from bert.hf import to_hf_tensors
 from bert.loss import cross_entropy_sum, pretraining_sums
+from bert.prepacked import prepack
 from raybert.samples.packing import deal
 from raybert.settings import PretrainingSettings
 from raybert.training.engine import Engine
 from raybert.training.objectives import PretrainingObjective, Sums
-from raybert.training.precision import PrecisionName, forward_context
+from raybert.training.precision import PrecisionName, dtype_of, forward_context
 
 CPU = torch.device("cpu")
 BATCH = 16  # of finetuning
@@ -240,9 +241,15 @@ def our_embedding(case: Case, precision: PrecisionName) -> Side:
     """Means of the last hidden state of all sentences."""
     examples = sorted(sentences(case), key=lambda example: len(example.ids))
     parts = [examples[i : i + EMBEDDING_BATCH] for i in range(0, len(examples), EMBEDDING_BATCH)]
-    model = BertBackbone(case.config, with_pooler=False).eval()
+    models = {
+        format: BertBackbone(case.config, with_pooler=False) for format in ("fp32", precision)
+    }
+    with torch.inference_mode():
+        for format, model in models.items():
+            prepack(model.eval(), dtype_of(format))
 
     def embed(format: PrecisionName = precision) -> Tensor:
+        model = models[format]
         means = []
         with torch.inference_mode(), forward_context(format, CPU):
             for part in parts:

@@ -30,7 +30,7 @@ from raybert.inference.encoding import Encoded, batches, encode
 from raybert.inference.model_folder import MASK, LoadedModel
 from raybert.inference.words import encode_words, split_words
 from raybert.settings import PredictionSettings
-from raybert.training.precision import forward_context
+from raybert.training.precision import dtype_of, forward_context
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,10 @@ class Predictor:
         model = loaded.model
         if isinstance(model, BertBackbone):
             model.pooler = None  # no vector of ours comes from it
-        if self._device.type == "cpu" and settings.precision == "fp32" and can_prepack():
+        dtype = dtype_of(settings.precision)
+        if self._device.type == "cpu" and can_prepack(dtype):
             with torch.inference_mode():
-                prepack(model)
+                prepack(model, dtype)
         self._model = model.to(self._device).eval()
 
     def asked(self, settings: PredictionSettings) -> Predictor:

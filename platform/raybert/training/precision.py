@@ -21,7 +21,7 @@ from raybert.errors import UserError
 
 PrecisionName = Literal["fp32", "bf16", "fp16"]
 
-_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _WORTHWHILE_SPEEDUP = 1.2
 _PROBE_SIZE = 768
 _PROBE_REPEATS = 3
@@ -138,6 +138,11 @@ def casts_shared_by_threads() -> Iterator[None]:
         yield
     finally:
         torch.autocast_decrement_nesting()
+
+
+def dtype_of(precision: PrecisionName) -> torch.dtype:
+    """Of the products."""
+    return _DTYPES[precision]
 
 
 def forward_context(
