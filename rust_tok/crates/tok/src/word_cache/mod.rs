@@ -147,7 +147,7 @@ impl<I: Id> WordCache<I> {
         let line = &self.lines[place.0 as usize];
         // Which of the two it is is chance: no branch.
         let slot = usize::from(line.keys[0] != key);
-        let known = (line.keys[slot] == key) & (key != Key::default());
+        let known = (line.keys[slot] == key) & !key.is_empty();
         known && push_lanes(&line.values[slot], ids)
     }
 
