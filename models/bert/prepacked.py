@@ -66,8 +66,8 @@ class PrepackedEncoder(nn.Module):
         self.up = PrepackedLinear(feed_forward.up, gelu=True, dtype=dtype)
         self.down = PrepackedLinear(feed_forward.down, dtype=dtype)
         self.feed_forward_norm = layer.feed_forward_norm
-        self._low = dtype != torch.float32
         self._compiled = kernels.usable(torch.device("cpu"), dtype)
+        self._rounds = self._compiled and dtype == torch.bfloat16
 
     def forward(
         self, hidden_TD: Tensor, layout: SequenceLayout, dropout: DropoutKey | None = None
@@ -75,11 +75,10 @@ class PrepackedEncoder(nn.Module):
         """float32 (T, D) to (T, D). Raises ValueError where something is to be dropped."""
         if dropout is not None:
             raise ValueError("a prepacked model is for inference and drops nothing")
-        rounds = self._low and self._compiled
-        input_TD = kernels.round_bf16(hidden_TD) if rounds else hidden_TD
+        input_TD = kernels.round_bf16(hidden_TD) if self._rounds else hidden_TD
         attended_TD = self.output(self._attend(self.qkv(input_TD), layout))
-        middle_TD, low_TD = self._norm(self.attention_norm, attended_TD, hidden_TD, rounds)
-        narrowed_TD = self.down(self.up(low_TD if rounds else middle_TD))
+        middle_TD, low_TD = self._norm(self.attention_norm, attended_TD, hidden_TD, self._rounds)
+        narrowed_TD = self.down(self.up(low_TD if self._rounds else middle_TD))
         return self._norm(self.feed_forward_norm, narrowed_TD, middle_TD, False)[0]
 
     def _attend(self, qkv_TX: Tensor, layout: SequenceLayout) -> Tensor:
