@@ -26,7 +26,17 @@ from rich.console import Console
 from rich.table import Table
 from safetensors.torch import load_file
 from torch import Tensor
-from training_cases import EMBEDDING, FINETUNING, PRETRAINING, SCALING, SMOKE, Case, packed, pairs
+from training_cases import (
+    CUTS,
+    EMBEDDING,
+    FINETUNING,
+    PRETRAINING,
+    SCALING,
+    SMOKE,
+    Case,
+    packed,
+    pairs,
+)
 
 from bert import kernels
 from raybert.cluster.environment import TRAIN_WORKER_VARIABLES
@@ -167,6 +177,19 @@ def pretraining(cases: Sequence[Case], precision: str) -> None:
     print(*notes, sep="\n")
 
 
+def cuts(cases: Sequence[Case], precision: str) -> None:
+    """A batch as one micro-shard and as several, in turn or side by side."""
+    table = new_table(f"micro-shards, {THREADS} threads, {precision}", "case", *CUTS)
+    for case in cases:
+        with workers(tuple(CUTS), case, precision) as found:
+            for worker in found.values():
+                worker.step()
+            seconds = [[worker.step() for worker in found.values()] for _ in range(case.rounds)]
+        columns = zip(*seconds, strict=True)
+        table.add_row(case.name, *(milliseconds(Timing(column)) for column in columns))
+    CONSOLE.print(table)
+
+
 def against_one(title: str, case: Case, ours: str, other: str, precision: str) -> None:
     table = new_table(title, "case", other, ours, "ours is faster")
     timings, facts = compare((ours, other), case, precision)
@@ -238,6 +261,7 @@ def main() -> None:
 
     parts: dict[str, Callable[[], None]] = {
         "pretraining": lambda: pretraining(cases(PRETRAINING), choice.name),
+        "micro-shards": lambda: cuts(cases(PRETRAINING), choice.name),
         "finetuning": lambda: against_one(
             "finetuning, an epoch", FINETUNING, "raybert finetuning", "Trainer", choice.name
         ),
@@ -247,7 +271,7 @@ def main() -> None:
         "scaling": lambda: scaling(cases(SCALING), choice.name),
     }
     if arguments.quick:
-        parts = {name: parts[name] for name in ("pretraining", "scaling")}
+        parts = {name: parts[name] for name in ("pretraining", "micro-shards", "scaling")}
     for name, part in parts.items():
         if arguments.only in name:
             print()

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from bert.batch import PackedBatch
 from bert.config import BertConfig
+from raybert.settings.optimization import MicroShardThreads
 
 MASKING_RATE = 0.15
 VOCAB_SIZE = 30_522
@@ -58,6 +59,15 @@ SCALING = (
     Case("small, 32 pairs ≤ 128 per worker", "mini", 32, 128, 1, 7),
     Case("base, 4 pairs ≤ 128 per worker", "base", 4, 128, 1, 5),
 )
+# Our side with a batch cut into so many micro-shards, of so many CPU threads each; uncut is the
+# most that one worker can do with a batch this small.
+CUTS: dict[str, tuple[int, MicroShardThreads]] = {
+    "raybert": (1, "all"),
+    "raybert, 2 in turn": (2, "all"),
+    "raybert, 2 side by side": (2, 1),
+    "raybert, 4 in turn": (4, "all"),
+    "raybert, 4 side by side": (4, 1),
+}
 SMOKE = Case("smoke, 4 pairs ≤ 32", "mini", 4, 32, 2, 2)
 ALL = {case.name: case for case in (*PRETRAINING, FINETUNING, EMBEDDING, *SCALING, SMOKE)}
 

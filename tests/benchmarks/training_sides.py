@@ -16,7 +16,7 @@ import torch
 import transformers
 from torch import Tensor, nn
 from torch.nn import functional as F
-from training_cases import Case, Example, packed, padded, pairs, sentences
+from training_cases import CUTS, Case, Example, packed, padded, pairs, sentences
 
 from bert.batch import send
 from bert.bert import BertBackbone, BertForPreTraining, BertForSequenceClassification
@@ -289,9 +289,11 @@ def their_embedding(case: Case, precision: PrecisionName) -> Side:
 
 def build(name: str, case: Case, precision: PrecisionName) -> Side:
     """A side by its name."""
-    if name == "raybert":
-        # As one micro-shard: the most that one worker can do with a batch this small.
-        return our_pretraining(case, precision)
+    if name in CUTS:
+        num_micro_shards, threads = CUTS[name]
+        return our_pretraining(
+            case, precision, num_micro_shards=num_micro_shards, micro_shard_threads=threads
+        )
     if name == "as documented":
         return their_pretraining(case, "fp32", 1)
     if name == "tuned":

@@ -1,15 +1,18 @@
-"""Small models, batches and settings for the tests of training."""
+"""Small models, batches and settings for the tests of training, and what can go wrong with them."""
 
 import hashlib
+from collections.abc import Callable
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bert.batch import PackedBatch
 from bert.bert import BertForPreTraining
 from bert.config import BertConfig
+from bert.dropout import DropoutKey
 from raybert.settings import PretrainingSettings
+from raybert.training.objectives import PretrainingObjective, Sums
 
 VOCAB_SIZE = 150
 
@@ -65,3 +68,21 @@ def digest(tensors: dict[str, Tensor]) -> str:
         found.update(name.encode())
         found.update(tensors[name].detach().contiguous().numpy().tobytes())
     return found.hexdigest()
+
+
+class Disturbed(PretrainingObjective):
+    """Does something else in the forward pass of chosen (step, micro-shard) pairs."""
+
+    def __init__(self, where: Callable[[DropoutKey], bool], what: Callable[[Sums], Sums]) -> None:
+        super().__init__()
+        self.__dict__.update(where=where, what=what)
+
+    def sums(self, model: nn.Module, batch: PackedBatch, dropout: DropoutKey | None) -> Sums:
+        sums = super().sums(model, batch, dropout)
+        chosen = dropout is not None and self.__dict__["where"](dropout)
+        return self.__dict__["what"](sums) if chosen else sums
+
+
+def infinite_loss(sums: Sums) -> Sums:
+    """The loss and its gradient are not finite."""
+    return Sums((sums.losses[0] * torch.inf, sums.losses[1]), sums.correct)

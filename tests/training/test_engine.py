@@ -6,10 +6,16 @@ import pytest
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from training.cases import digest, global_batch, small_model, small_settings
+from training.cases import (
+    Disturbed,
+    digest,
+    global_batch,
+    infinite_loss,
+    small_model,
+    small_settings,
+)
 
 from bert import kernels
-from bert.batch import PackedBatch
 from bert.bert import BertForPreTraining
 from bert.dropout import DropoutKey
 from bert.loss import pretraining_sums
@@ -43,27 +49,10 @@ def train(engine: Engine, steps: range) -> list[StepReport]:
     return [engine.step(step, global_batch(step, engine.num_micro_shards)) for step in steps]
 
 
-class Disturbed(PretrainingObjective):
-    """Does something else in the forward pass of chosen (step, micro-shard) pairs."""
-
-    def __init__(self, where: Callable[[DropoutKey], bool], what: Callable[[Sums], Sums]) -> None:
-        super().__init__()
-        self.__dict__.update(where=where, what=what)
-
-    def sums(self, model: nn.Module, batch: PackedBatch, dropout: DropoutKey | None) -> Sums:
-        sums = super().sums(model, batch, dropout)
-        chosen = dropout is not None and self.__dict__["where"](dropout)
-        return self.__dict__["what"](sums) if chosen else sums
-
-
 def infinite_gradient(sums: Sums) -> Sums:
     """The loss stays finite, its gradient does not."""
     mlm = sums.losses[0]
     return Sums((mlm + (mlm - mlm.detach()).sqrt(), sums.losses[1]), sums.correct)
-
-
-def infinite_loss(sums: Sums) -> Sums:
-    return Sums((sums.losses[0] * torch.inf, sums.losses[1]), sums.correct)
 
 
 def plain_loop(model: BertForPreTraining, num_steps: int) -> list[float]:

@@ -5,7 +5,14 @@ import threading
 import pytest
 import torch
 from torch import nn
-from training.cases import digest, global_batch, small_model, small_settings
+from training.cases import (
+    Disturbed,
+    digest,
+    global_batch,
+    infinite_loss,
+    small_model,
+    small_settings,
+)
 
 from bert.batch import PackedBatch
 from bert.dropout import DropoutKey
@@ -70,18 +77,9 @@ class Watched(PretrainingObjective):
         return super().sums(model, batch, dropout)
 
 
-class Overflowing(PretrainingObjective):
-    """The loss of one micro-shard of step 1 is not finite."""
-
-    def sums(self, model: nn.Module, batch: PackedBatch, dropout: DropoutKey | None) -> Sums:
-        sums = super().sums(model, batch, dropout)
-        if dropout is not None and (dropout.step, dropout.micro_shard) == (1, 3):
-            return Sums((sums.losses[0] * torch.inf, sums.losses[1]), sums.correct)
-        return sums
-
-
 def test_a_step_that_is_not_finite_is_skipped_by_any_number_of_lanes():
-    engines = [engine_of(threads, Overflowing()) for threads in (1, 3)]
+    objective = Disturbed(lambda key: (key.step, key.micro_shard) == (1, 3), infinite_loss)
+    engines = [engine_of(threads, objective) for threads in (1, 3)]
     alone, side_by_side = (train(engine)[1:] for engine in engines)
     assert side_by_side == alone
     assert [engine.num_skipped for engine in engines] == [1, 1]
