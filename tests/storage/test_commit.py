@@ -1,3 +1,5 @@
+import hashlib
+import json
 import pickle
 import random
 import resource
@@ -13,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from raybert.errors import UserError
+from raybert.errors import InvalidContent, UserError
 from raybert.storage import (
     DamagedFile,
     IncompleteFolder,
@@ -100,6 +102,27 @@ def test_damage_is_named(tmp_path: Path, damage, message: str):
     write_folder(folder, a=b"one")
     damage(tmp_path / "out" / "a")
     with pytest.raises(DamagedFile, match=message):
+        verify_folder(folder)
+
+
+def test_checksums_of_an_older_manifest_are_verified(tmp_path: Path):
+    folder = Location.parse(tmp_path / "out")
+    write_folder(folder, a=b"one")
+    digest = hashlib.blake2b(b"one", digest_size=16).hexdigest()
+    manifest = {"files": {"a": {"bytes": 3, "blake2b": digest}}}
+    (tmp_path / "out" / "manifest.json").write_text(json.dumps(manifest))
+    assert list(verify_folder(folder)) == ["a"]
+    (tmp_path / "out" / "a").write_bytes(b"onf")
+    with pytest.raises(DamagedFile, match="is damaged: blake2b"):
+        verify_folder(folder)
+
+
+def test_checksum_of_an_unknown_kind_is_refused(tmp_path: Path):
+    folder = Location.parse(tmp_path / "out")
+    write_folder(folder, a=b"one")
+    manifest = {"files": {"a": {"bytes": 3, "crc128": "0"}}}
+    (tmp_path / "out" / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InvalidContent, match=r"out/a: its manifest has no checksum"):
         verify_folder(folder)
 
 

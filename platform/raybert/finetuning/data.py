@@ -52,7 +52,12 @@ from raybert.settings import Settings
 from raybert.settings.data import Task
 from raybert.settings.identity import identity_of
 from raybert.storage import Location, checksum_of_file, committed_folder, verify_folder, write_file
-from raybert.storage.commit import DamagedFile, IncompleteFolder, read_manifest
+from raybert.storage.commit import (
+    DamagedFile,
+    IncompleteFolder,
+    read_manifest,
+    recorded_checksum,
+)
 from raybert.tokens.cache import NodeCache, default_cache_folder
 
 FOLDER = "data"
@@ -103,8 +108,9 @@ class TokenizedData:
             mapped = pa.memory_map(str(file.local_path))
         else:
             described = read_manifest(self.location)[file.name]
+            algorithm, checksum = recorded_checksum(file, described)
             cache = NodeCache(default_cache_folder())
-            mapped = cache.map(file, str(described["blake2b"]), int(str(described["bytes"])))
+            mapped = cache.map(file, checksum, int(str(described["bytes"])), algorithm)
         special = SpecialTokens.from_tokenizer(
             rust_tok.Tokenizer.from_json(self.tokenizer_json.decode())
         )
