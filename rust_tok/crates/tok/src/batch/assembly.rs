@@ -1,6 +1,7 @@
 //! The output of a call, put together from what threads hand in, in the order of the text.
 
 use std::collections::BTreeMap;
+use std::mem::MaybeUninit;
 use std::sync::{Condvar, Mutex, MutexGuard};
 
 use super::{Lists, lock, too_many};
@@ -27,30 +28,15 @@ impl<I> Chunk<I> {
     }
 }
 
-impl<I: Id> Lists<I> {
-    fn append(&mut self, chunk: &Chunk<I>) -> Result<()> {
-        self.ids.extend_from_slice(&chunk.lists.ids);
-        let mut lengths = chunk.lists.lengths.as_slice();
-        if let (true, Some(last), [more, rest @ ..]) =
-            (chunk.continues, self.lengths.last_mut(), lengths)
-        {
-            *last = last.checked_add(*more).ok_or_else(too_many)?;
-            lengths = rest;
-        }
-        self.lengths.extend_from_slice(lengths);
-        Ok(())
-    }
-}
-
 /// What was handed in so far.
-pub(super) struct Assembly<I> {
-    state: Mutex<State<I>>,
+pub(super) struct Assembly<'o, I> {
+    state: Mutex<State<'o, I>>,
     /// Told when the turn has passed on, or everything has failed.
     advanced: Condvar,
 }
 
-struct State<I> {
-    lists: Lists<I>,
+struct State<'o, I> {
+    output: Output<'o, I>,
     /// Number of the chunk whose turn it is.
     next: usize,
     waiting: BTreeMap<usize, Chunk<I>>,
@@ -59,12 +45,74 @@ struct State<I> {
     abandoned: bool,
 }
 
-impl<I: Id> Assembly<I> {
-    /// Goes on after these lists.
-    pub(super) fn new(lists: Lists<I>) -> Self {
+/// Where the ids of chunks go, and their lengths.
+struct Output<'o, I> {
+    /// What is left of the memory for ids.
+    room: &'o mut [MaybeUninit<I>],
+    /// Ids that have got their place.
+    num_ids: usize,
+    lengths: Vec<u32>,
+    /// All ids from the first chunk on that there was no room for.
+    excess: Vec<I>,
+}
+
+/// What a call has given, besides the ids in their memory.
+pub(super) struct Assembled<I> {
+    /// Ids at the beginning of the memory; every one of them is written.
+    pub(super) num_ids: usize,
+    /// Ids that come behind these.
+    pub(super) excess: Vec<I>,
+    /// Ids of each row.
+    pub(super) lengths: Vec<u32>,
+}
+
+/// A chunk, and the place that its ids are to be copied to.
+type Placed<'o, I> = (Chunk<I>, &'o mut [MaybeUninit<I>]);
+
+impl<'o, I: Id> Output<'o, I> {
+    fn place(&mut self, chunk: Chunk<I>) -> Result<Placed<'o, I>> {
+        let mut lengths = chunk.lists.lengths.as_slice();
+        if let (true, Some(last), [more, rest @ ..]) =
+            (chunk.continues, self.lengths.last_mut(), lengths)
+        {
+            *last = last.checked_add(*more).ok_or_else(too_many)?;
+            lengths = rest;
+        }
+        self.lengths.extend_from_slice(lengths);
+        let ids = &chunk.lists.ids;
+        if !self.excess.is_empty() || ids.len() > self.room.len() {
+            self.excess.extend_from_slice(ids);
+            return Ok((chunk, &mut []));
+        }
+        self.num_ids += ids.len();
+        let (place, rest) = std::mem::take(&mut self.room).split_at_mut(ids.len());
+        self.room = rest;
+        Ok((chunk, place))
+    }
+}
+
+/// Copies the ids where they belong, without the lock: a first touch of fresh memory takes the system
+/// longer than the copy. Returns the chunk for the next use.
+fn copy<I: Id>((mut chunk, place): Placed<'_, I>) -> Chunk<I> {
+    for (place, &id) in place.iter_mut().zip(&chunk.lists.ids) {
+        place.write(id);
+    }
+    chunk.clear();
+    chunk
+}
+
+impl<'o, I: Id> Assembly<'o, I> {
+    /// Goes on after these lengths; ids go to the memory, and beyond it where it doesn't suffice.
+    pub(super) fn new(room: &'o mut [MaybeUninit<I>], lengths: Vec<u32>) -> Self {
+        let output = Output {
+            room,
+            num_ids: 0,
+            lengths,
+            excess: Vec::new(),
+        };
         Self {
             state: Mutex::new(State {
-                lists,
+                output,
                 next: 0,
                 waiting: BTreeMap::new(),
                 spare: Vec::new(),
@@ -76,18 +124,22 @@ impl<I: Id> Assembly<I> {
     }
 
     /// Takes a chunk and gives an empty one; `None` when the call has failed.
-    pub(super) fn hand_in(&self, number: usize, mut chunk: Chunk<I>) -> Option<Chunk<I>> {
+    pub(super) fn hand_in(&self, number: usize, chunk: Chunk<I>) -> Option<Chunk<I>> {
         let mut state = self.near(number)?;
         if number != state.next {
             state.waiting.insert(number, chunk);
             return Some(state.spare.pop().unwrap_or_default());
         }
-        let appended = state.append_turn(&mut chunk);
+        let placed = state.place_turn(chunk);
         drop(state);
-        match appended {
-            Ok(()) => {
+        match placed {
+            Ok((own, waited)) => {
                 self.advanced.notify_all();
-                Some(chunk)
+                if !waited.is_empty() {
+                    let copied: Vec<_> = waited.into_iter().map(copy).collect();
+                    lock(&self.state).spare.extend(copied);
+                }
+                Some(copy(own))
             }
             Err(error) => {
                 self.fail(error);
@@ -97,7 +149,7 @@ impl<I: Id> Assembly<I> {
     }
 
     /// The state, when the chunk's turn is near.
-    fn near(&self, number: usize) -> Option<MutexGuard<'_, State<I>>> {
+    fn near(&self, number: usize) -> Option<MutexGuard<'_, State<'o, I>>> {
         let mut state = lock(&self.state);
         while !state.has_ended() && number >= state.next + MAX_AHEAD {
             state = (self.advanced.wait(state)).unwrap_or_else(|error| error.into_inner());
@@ -112,43 +164,51 @@ impl<I: Id> Assembly<I> {
     }
 
     /// Keeps the others from waiting for a thread that panicked.
-    pub(super) fn abandoned_by_panic(&self) -> AbandonedByPanic<'_, I> {
+    pub(super) fn abandoned_by_panic(&self) -> AbandonedByPanic<'_, 'o, I> {
         AbandonedByPanic(self)
     }
 
-    /// Everything that was handed in.
-    pub(super) fn finish(self) -> Result<Lists<I>> {
+    /// Everything that was handed in, after all calls of [`hand_in`](Self::hand_in) have come back.
+    pub(super) fn finish(self) -> Result<Assembled<I>> {
         let state = (self.state.into_inner()).unwrap_or_else(|error| error.into_inner());
+        let Output {
+            num_ids,
+            excess,
+            lengths,
+            ..
+        } = state.output;
         match state.failure {
             Some(error) => Err(error),
-            None => Ok(state.lists),
+            None => Ok(Assembled {
+                num_ids,
+                excess,
+                lengths,
+            }),
         }
     }
 }
 
-impl<I: Id> State<I> {
+impl<'o, I: Id> State<'o, I> {
     fn has_ended(&self) -> bool {
         self.abandoned || self.failure.is_some()
     }
 
-    /// Appends the chunk whose turn it is and those that waited for it.
-    fn append_turn(&mut self, chunk: &mut Chunk<I>) -> Result<()> {
-        self.lists.append(chunk)?;
+    /// Gives a place to the chunk whose turn it is and to those that waited for it.
+    fn place_turn(&mut self, chunk: Chunk<I>) -> Result<(Placed<'o, I>, Vec<Placed<'o, I>>)> {
+        let own = self.output.place(chunk)?;
         self.next += 1;
-        while let Some(mut waited) = self.waiting.remove(&self.next) {
-            self.lists.append(&waited)?;
+        let mut waited = Vec::new();
+        while let Some(chunk) = self.waiting.remove(&self.next) {
+            waited.push(self.output.place(chunk)?);
             self.next += 1;
-            waited.clear();
-            self.spare.push(waited);
         }
-        chunk.clear();
-        Ok(())
+        Ok((own, waited))
     }
 }
 
-pub(super) struct AbandonedByPanic<'a, I>(&'a Assembly<I>);
+pub(super) struct AbandonedByPanic<'a, 'o, I>(&'a Assembly<'o, I>);
 
-impl<I> Drop for AbandonedByPanic<'_, I> {
+impl<I> Drop for AbandonedByPanic<'_, '_, I> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             lock(&self.0.state).abandoned = true;
@@ -174,7 +234,8 @@ mod tests {
 
     #[test]
     fn nobody_runs_far_ahead_of_a_thread_that_is_held_up() {
-        let assembly = Assembly::new(Lists::<u16>::default());
+        let mut room = [MaybeUninit::<u16>::uninit(); 3 * MAX_AHEAD];
+        let assembly = Assembly::new(&mut room, Vec::new());
         std::thread::scope(|scope| {
             let ahead = scope.spawn(|| {
                 for number in 1..10 * MAX_AHEAD {
@@ -189,12 +250,16 @@ mod tests {
             assembly.hand_in(0, chunk(&[0])).unwrap();
             ahead.join().unwrap();
         });
-        let lists = assembly.finish().unwrap();
+        let done = assembly.finish().unwrap();
+        assert_eq!(
+            (done.num_ids, done.lengths.len()),
+            (3 * MAX_AHEAD, 10 * MAX_AHEAD)
+        );
+        // SAFETY: all places are given out, and each was filled.
+        let ids = room.iter().map(|id| unsafe { id.assume_init() });
         assert!(
-            lists
-                .ids
-                .iter()
-                .map(|&id| usize::from(id))
+            ids.chain(done.excess)
+                .map(usize::from)
                 .eq(0..10 * MAX_AHEAD)
         );
     }
@@ -202,7 +267,7 @@ mod tests {
     #[test]
     fn a_failure_or_a_panic_ends_the_wait_of_the_others() {
         for panics in [false, true] {
-            let assembly = Assembly::new(Lists::<u16>::default());
+            let assembly = Assembly::<u16>::new(&mut [], Vec::new());
             std::thread::scope(|scope| {
                 let ahead = scope.spawn(|| assembly.hand_in(MAX_AHEAD, chunk(&[1])).is_none());
                 let failing = scope.spawn(|| {

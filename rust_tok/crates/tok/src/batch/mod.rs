@@ -2,8 +2,8 @@
 //!
 //! Workers take the next stretch of rows (about [`CHUNK_BYTES`] of text), encode it into a buffer
 //! of their own, and hand it in; a row of more than [`LARGE_BYTES`] is cut into parts where that
-//! changes nothing ([`Tokenizer::cut`]). Whoever hands in the stretch whose turn it is copies it and those
-//! that waited to the output. A buffer is used again and nobody runs far ahead, so that the memory
+//! changes nothing ([`Tokenizer::cut`]). Whoever hands in the stretch whose turn it is takes the next
+//! places of the output for it and those that waited, and copies them there while others go on. A buffer is used again and nobody runs far ahead, so that the memory
 //! of a call is its output and some chunks, and the order of the output does not depend on the
 //! threads.
 
@@ -201,7 +201,8 @@ fn encode_round<I: CachedId>(
         large: None,
         cuts: tokenizer.can_cut(options),
     });
-    let assembly = Assembly::new(lists);
+    let Lists { mut ids, lengths } = lists;
+    let assembly = Assembly::new(ids.spare_capacity_mut(), lengths);
     pool.broadcast(|_| {
         let _abandons = assembly.abandoned_by_panic();
         tokenizer.with_scratch(|scratch| {
@@ -231,7 +232,16 @@ fn encode_round<I: CachedId>(
             }
         });
     });
-    assembly.finish()
+    let assembled = assembly.finish()?;
+    // SAFETY: the places of so many ids were given out in the spare memory, one behind the other, and
+    // who was given one has filled it: `broadcast` comes back when all threads have, and passes on a
+    // panic.
+    unsafe { ids.set_len(ids.len() + assembled.num_ids) };
+    ids.extend_from_slice(&assembled.excess);
+    Ok(Lists {
+        ids,
+        lengths: assembled.lengths,
+    })
 }
 
 /// What a thread does next.
