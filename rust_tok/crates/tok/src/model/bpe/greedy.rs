@@ -36,6 +36,12 @@ struct Made {
     number: u32,
     /// Length in bytes; 0 for what merging never gives.
     len: u32,
+}
+
+/// What mostly tells that two tokens are compatible, apart from the rest since it is all that is read
+/// then.
+#[derive(Clone, Copy, Debug, Default)]
+struct Marks {
     /// [`mark`]s of all that merges with one of the token's ends: the token, its right side, the
     /// right side of that, and so on.
     partners_of_ends: u64,
@@ -48,27 +54,32 @@ fn mark(id: u32) -> u64 {
     1 << (id.wrapping_mul(0x9E37_79B1) >> 26)
 }
 
-/// Fills in the marks. A merge has a higher rank than those of its sides, so these are ready.
-fn add_marks(merges: &Merges, made: &mut [Made]) {
-    for (token, id) in made.iter_mut().zip(0..) {
-        token.beginnings = mark(id);
-    }
+/// The marks of all tokens. A merge has a higher rank than those of its sides, so these are ready.
+fn marks_of(merges: &Merges, made: &[Made]) -> Box<[Marks]> {
+    let mut marks: Box<[Marks]> = (0..made.len() as u32)
+        .map(|id| Marks {
+            partners_of_ends: 0,
+            beginnings: mark(id),
+        })
+        .collect();
     for &(left, right) in &merges.list {
-        if let Some(token) = made.get_mut(left as usize) {
-            token.partners_of_ends |= mark(right);
+        if let Some(marks) = marks.get_mut(left as usize) {
+            marks.partners_of_ends |= mark(right);
         }
     }
     for (&product, number) in merges.products.iter().zip(1..) {
         let made_of = |id: u32| made.get(id as usize).copied().unwrap_or_default();
+        let marks_of = |id: u32| marks.get(id as usize).copied().unwrap_or_default();
         let token = made_of(product);
         if token.len > 0 && token.number == number {
-            let ends = made_of(token.right).partners_of_ends;
-            let beginnings = made_of(token.left).beginnings;
-            let token = &mut made[product as usize];
-            token.partners_of_ends |= ends;
-            token.beginnings |= beginnings;
+            let ends = marks_of(token.right).partners_of_ends;
+            let beginnings = marks_of(token.left).beginnings;
+            let marks = &mut marks[product as usize];
+            marks.partners_of_ends |= ends;
+            marks.beginnings |= beginnings;
         }
     }
+    marks
 }
 
 /// Tables for the linear way.
@@ -77,6 +88,8 @@ pub(super) struct Greedy {
     trie: Trie,
     /// By id.
     made: Box<[Made]>,
+    /// By id.
+    marks: Box<[Marks]>,
     /// By id, the longest token that is a proper prefix, or [`NONE`].
     prefixes: Box<[u32]>,
 }
@@ -117,7 +130,6 @@ impl Greedy {
                 right,
                 number: last.map_or(0, |rank| rank + 1),
                 len: u32::try_from(text.len()).ok()?,
-                ..Made::default()
             };
             lasting.push((text.as_slice(), *id));
         }
@@ -128,7 +140,7 @@ impl Greedy {
                 return None;
             }
         }
-        add_marks(merges, &mut made);
+        let marks = marks_of(merges, &made);
         lasting.sort_unstable();
         let trie = Trie::new(&lasting);
         let mut prefixes = vec![NONE; num_ids];
@@ -140,6 +152,7 @@ impl Greedy {
         Some(Self {
             trie,
             made: made.into(),
+            marks,
             prefixes: prefixes.into(),
         })
     }
@@ -147,7 +160,7 @@ impl Greedy {
     /// True when the merges leave the two tokens apart.
     #[inline]
     fn compatible(&self, merges: &Merges, mut left: u32, mut right: u32) -> bool {
-        let (a, b) = (&self.made[left as usize], &self.made[right as usize]);
+        let (a, b) = (&self.marks[left as usize], &self.marks[right as usize]);
         if a.partners_of_ends & b.beginnings == 0 {
             return true;
         }
