@@ -30,7 +30,7 @@ use crate::id::Id;
 use crate::model::WordPiece;
 use crate::normalize::BertNormalizer;
 use crate::pretokenize::bert;
-use crate::word_cache::{Key, Place, SHORT, WordCache};
+use crate::word_cache::{Key, Place, WordCache};
 
 /// Finds the words of a text under a normalizer, or of a text that is already normalized.
 #[derive(Debug)]
@@ -127,23 +127,23 @@ impl<I: Id> Words<'_, I> {
     /// to find them, then their ids.
     fn chunk(&mut self, chunk: &Chunk, text: &str, batch: &mut Batch) {
         let mut len = 0;
+        let mut lines = self.cache.lines();
         for (number, &starts) in chunk.starts().iter().enumerate() {
             let mut starts = starts;
             while starts != 0 {
                 let start = number * 64 + starts.trailing_zeros() as usize;
                 starts &= starts - 1;
                 let word_len = chunk.short_len(start);
-                // The empty key is no word's.
-                let kept = if word_len > SHORT { 0 } else { word_len };
-                let key = Key::padded(chunk.sixteen(start), kept);
-                let place = self.cache.place(key);
-                self.cache.prefetch_line(place);
+                let key = Key::padded(u128::from_le_bytes(*chunk.sixteen(start)), word_len);
+                let place = lines.place(key);
+                lines.prefetch(place);
                 batch.0[len % BATCH] = (key, place, start as u16);
                 len += 1;
             }
             if len > BATCH - 64 {
                 self.batch(chunk, text, &batch.0[..len.min(BATCH)]);
                 len = 0;
+                lines = self.cache.lines();
             }
         }
         self.batch(chunk, text, &batch.0[..len.min(BATCH)]);
@@ -151,12 +151,19 @@ impl<I: Id> Words<'_, I> {
 
     #[inline]
     fn batch(&mut self, chunk: &Chunk, text: &str, batch: &[(Key, Place, u16)]) {
-        for &(key, place, start) in batch {
+        let mut rest = batch;
+        loop {
             // Learning a word can give the table another size: where a line isn't the key's any
             // more, the word is not found there, and is looked for again.
-            if !self.cache.push(key, place, self.ids) {
-                self.unknown(chunk, text, key, usize::from(start));
-            }
+            let known =
+                self.cache
+                    .lines()
+                    .push_all(rest, |&(key, place, _)| (key, place), self.ids);
+            let [(key, _, start), behind @ ..] = &rest[known..] else {
+                return;
+            };
+            self.unknown(chunk, text, *key, usize::from(*start));
+            rest = behind;
         }
     }
 
@@ -226,10 +233,7 @@ impl<I: Id> Words<'_, I> {
             normalizer.normalize_into(&text[at.clone()], normalized);
             bert::split(normalized, |word| model.encode_word(word.as_bytes(), ids));
         };
-        match Key::at(keys, at.start, at.len()) {
-            Some(key) => cache.append_short(key, word, ids, encode),
-            None => cache.append_long(word, ids, encode),
-        }
+        cache.append_keyed(Key::at(keys, at.start, at.len()), word, ids, encode);
     }
 }
 

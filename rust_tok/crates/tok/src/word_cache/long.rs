@@ -10,6 +10,7 @@
 use super::lost::Lost;
 use crate::hash::fold;
 use crate::id::Id;
+use crate::memory;
 
 /// Bytes of words and ids that a generation holds, at first and at most.
 const BYTES: [usize; 2] = [4 << 20, 12 << 20];
@@ -75,14 +76,24 @@ impl<I: Id> LongWords<I> {
     /// up to twice the room that it needs.
     pub(super) const MAX_BYTES: usize = 2 * (2 * BYTES[1] + 2 * MAX_WORDS * size_of::<Entry>());
 
-    /// Appends the ids of a word; asks `encode` to append those of one that isn't there.
+    /// Has the processor fetch what a word is looked for in first.
+    #[inline]
+    pub(super) fn prefetch(&self, hash: u64) {
+        for generation in [&self.young, &self.old] {
+            let places = generation.places.as_ptr();
+            memory::prefetch(places.wrapping_add(generation.first_place(hash)));
+        }
+    }
+
+    /// Appends the ids of a word with this [`hash_of`]; asks `encode` to append those of one that isn't
+    /// there.
     pub(super) fn append(
         &mut self,
+        hash: u64,
         word: &[u8],
         ids: &mut Vec<I>,
         encode: impl FnOnce(&mut Vec<I>),
     ) {
-        let hash = hash_of(word);
         if self.find(hash, word, ids) {
             return;
         }
@@ -208,7 +219,7 @@ impl<I: Id> Generation<I> {
     }
 
     fn first_place(&self, hash: u64) -> usize {
-        (hash >> 32) as usize & (self.places.len() - 1)
+        (hash >> 32) as usize & self.places.len().wrapping_sub(1)
     }
 
     fn text_of(&self, entry: &Entry) -> &[u8] {
@@ -217,7 +228,7 @@ impl<I: Id> Generation<I> {
 }
 
 /// Of the bytes and the length; never zero. Two lanes, since a product takes its time.
-fn hash_of(word: &[u8]) -> u64 {
+pub(super) fn hash_of(word: &[u8]) -> u64 {
     const SALT: [u64; 2] = [0x9E37_79B9_7F4A_7C15, 0xD6E8_FEB8_6659_FD93];
     let (blocks, rest) = word.as_chunks::<16>();
     let mut last = [0; 16];
@@ -248,7 +259,8 @@ mod tests {
         let mut num_encoded = 0;
         for number in numbers {
             let mut ids = vec![7];
-            words.append(&word(number, len), &mut ids, |ids| {
+            let word = word(number, len);
+            words.append(hash_of(&word), &word, &mut ids, |ids| {
                 num_encoded += 1;
                 ids.extend([number as u16, (number >> 16) as u16]);
             });

@@ -43,7 +43,7 @@ struct Line<I: Id> {
 impl<I: Id> Default for Line<I> {
     fn default() -> Self {
         Self {
-            keys: Default::default(),
+            keys: [Key::VACANT; 2],
             values: Default::default(),
         }
     }
@@ -94,75 +94,58 @@ impl<I: Id> WordCache<I> {
     /// Appends the ids of a word; asks `encode` to append those of one that isn't there.
     #[inline]
     pub fn append(&mut self, word: &[u8], ids: &mut Vec<I>, encode: impl FnOnce(&mut Vec<I>)) {
-        match Key::at(word, 0, word.len()) {
-            Some(key) => self.append_short(key, word, ids, encode),
-            None => self.append_long(word, ids, encode),
-        }
+        let key = if word.len() <= SHORT {
+            Key::at(word, 0, word.len())
+        } else {
+            Key::long(long::hash_of(word))
+        };
+        self.append_keyed(key, word, ids, encode);
+    }
+
+    /// The key of a word of more than [`SHORT`] bytes; has the processor fetch what is looked at first.
+    #[inline(never)]
+    pub(crate) fn long_key(&self, word: &[u8]) -> Key {
+        let hash = long::hash_of(word);
+        self.long.prefetch(hash);
+        Key::long(hash)
     }
 
     /// [`append`](Self::append) for a word whose key is at hand.
     #[inline]
-    pub fn append_short(
+    pub fn append_keyed(
         &mut self,
         key: Key,
         word: &[u8],
         ids: &mut Vec<I>,
         encode: impl FnOnce(&mut Vec<I>),
     ) {
-        if !self.push(key, self.place(key), ids) {
+        let lines = self.lines();
+        if !lines.push(key, lines.place(key), ids) {
             self.learn(key, word, ids, encode);
         }
     }
 
-    /// Where a key stands, until a word is learnt.
+    /// The lines, to look at until a word is learnt.
     #[inline(always)]
-    pub(crate) fn place(&self, key: Key) -> Place {
-        Place((key.hash() >> (64 - self.line_bits)) as u32)
-    }
-
-    /// Has the processor fetch what [`append_short`](Self::append_short) will look at: some
-    /// words ahead, no time is lost by waiting for memory.
-    #[inline]
-    pub fn prefetch(&self, key: Key) {
-        self.prefetch_line(self.place(key));
-    }
-
-    /// [`prefetch`](Self::prefetch) for a line that is at hand.
-    #[inline(always)]
-    pub(crate) fn prefetch_line(&self, place: Place) {
-        #[cfg(all(target_arch = "x86_64", not(miri)))]
-        {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            let line = &raw const self.lines[place.0 as usize];
-            // SAFETY: a prefetch reads nothing that a program could see.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) };
+    pub(crate) fn lines(&self) -> Lines<'_, I> {
+        Lines {
+            lines: &self.lines,
+            shift: 64 - self.line_bits,
         }
-        #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-        let _ = place;
-    }
-
-    /// Appends the ids of a word, if they are in the line.
-    #[inline(always)]
-    pub(crate) fn push(&self, key: Key, place: Place, ids: &mut Vec<I>) -> bool {
-        let line = &self.lines[place.0 as usize];
-        // Which of the two it is is chance: no branch.
-        let slot = usize::from(line.keys[0] != key);
-        let known = (line.keys[slot] == key) & !key.is_empty();
-        known && push_lanes(&line.values[slot], ids)
     }
 
     /// Appends the ids of a word that its line doesn't tell, if the tables have them. The key of a
-    /// word that is longer than [`SHORT`] is the default.
+    /// word that is longer than [`SHORT`] may have its hash.
     pub(crate) fn append_known(&mut self, key: Key, word: &[u8], ids: &mut Vec<I>) -> bool {
         match self.find(key) {
-            None if key != Key::default() => false,
+            None if !key.is_empty() => false,
             Some(lanes) if push_lanes(lanes, ids) => true,
             _ => self.append_known_long(word, ids),
         }
     }
 
     /// Appends the ids of a word that its line doesn't tell, and keeps them. The key of a word that
-    /// is longer than [`SHORT`] is the default.
+    /// is longer than [`SHORT`] may have its hash.
     #[cold]
     #[inline(never)]
     pub(crate) fn learn(
@@ -173,9 +156,12 @@ impl<I: Id> WordCache<I> {
         encode: impl FnOnce(&mut Vec<I>),
     ) {
         match self.find(key) {
-            None if key != Key::default() => {}
+            None if !key.is_empty() => {}
             Some(lanes) if push_lanes(lanes, ids) => return,
-            _ => return self.append_long(word, ids, encode),
+            _ => {
+                let hash = key.long_hash().unwrap_or_else(|| long::hash_of(word));
+                return self.long.append(hash, word, ids, encode);
+            }
         }
         let start = ids.len();
         encode(ids);
@@ -203,7 +189,7 @@ impl<I: Id> WordCache<I> {
             self.store(key, value);
             return;
         }
-        let Place(place) = self.place(key);
+        let Place(place) = self.lines().place(key);
         let line = &mut self.lines[place as usize];
         self.num_lost += 1;
         let place = usize::from(!self.num_lost.is_multiple_of(8));
@@ -213,15 +199,15 @@ impl<I: Id> WordCache<I> {
 
     /// The lines where a key may stand: its own one, and when that is full the other of the pair.
     fn lines_of(&self, key: Key) -> impl Iterator<Item = usize> + use<I> {
-        let Place(place) = self.place(key);
+        let Place(place) = self.lines().place(key);
         let own = place as usize;
-        let full = self.lines[own].keys[1] != Key::default();
+        let full = self.lines[own].keys[1] != Key::VACANT;
         [Some(own), full.then_some(own ^ 1)].into_iter().flatten()
     }
 
     /// The value of a key.
     fn find(&self, key: Key) -> Option<&I::Lanes> {
-        if key == Key::default() {
+        if key.is_empty() {
             return None;
         }
         self.lines_of(key).find_map(|place| {
@@ -235,7 +221,7 @@ impl<I: Id> WordCache<I> {
     fn store(&mut self, key: Key, value: I::Lanes) -> bool {
         self.lines_of(key).any(|place| {
             let line = &mut self.lines[place];
-            let free = line.keys.iter().position(|&other| other == Key::default());
+            let free = line.keys.iter().position(|&other| other == Key::VACANT);
             if let Some(slot) = free {
                 (line.keys[slot], line.values[slot]) = (key, value);
             }
@@ -251,7 +237,7 @@ impl<I: Id> WordCache<I> {
         self.lines = memory::filled(Line::default(), 2 * old.len());
         for line in old {
             for (key, value) in line.keys.into_iter().zip(line.values) {
-                if key != Key::default() {
+                if key != Key::VACANT {
                     self.store(key, value);
                 }
             }
@@ -260,13 +246,84 @@ impl<I: Id> WordCache<I> {
 
     /// [`append`](Self::append) for a word of more than [`SHORT`] bytes.
     pub fn append_long(&mut self, word: &[u8], ids: &mut Vec<I>, encode: impl FnOnce(&mut Vec<I>)) {
-        self.long.append(word, ids, encode);
+        self.long.append(long::hash_of(word), word, ids, encode);
     }
 
     /// Appends the ids of a word of more than [`SHORT`] bytes, or of one with many ids, if the
     /// table has them.
     pub fn append_known_long(&mut self, word: &[u8], ids: &mut Vec<I>) -> bool {
         self.long.append_known(word, ids)
+    }
+}
+
+/// The lines of a table while it doesn't change.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lines<'c, I: Id> {
+    lines: &'c [Line<I>],
+    shift: u32,
+}
+
+impl<'c, I: Id> Lines<'c, I> {
+    /// Where a key stands.
+    #[inline(always)]
+    pub(crate) fn place(self, key: Key) -> Place {
+        Place((key.hash() >> self.shift) as u32)
+    }
+
+    /// Has the processor fetch a line: some words ahead, no time is lost by waiting for memory.
+    #[inline(always)]
+    pub(crate) fn prefetch(self, place: Place) {
+        memory::prefetch(self.lines.as_ptr().wrapping_add(place.0 as usize));
+    }
+
+    /// Appends the ids of a word, if they are in its line.
+    #[inline(always)]
+    pub(crate) fn push(self, key: Key, place: Place, ids: &mut Vec<I>) -> bool {
+        self.push_all(&[(key, place)], |&word| word, ids) == 1
+    }
+
+    /// Appends the ids of words up to the first one whose line doesn't have them, and returns the
+    /// number of words.
+    #[inline(always)]
+    pub(crate) fn push_all<W>(
+        self,
+        words: &[W],
+        place: impl Fn(&W) -> (Key, Place),
+        ids: &mut Vec<I>,
+    ) -> usize {
+        ids.reserve(words.len() * I::NUM_LANES);
+        // The number of ids is kept in a register: the vector's length, in memory, would make each
+        // word wait for the store of the one before.
+        let room = ids.spare_capacity_mut().as_mut_ptr().cast::<I>();
+        let (mut num_ids, mut num_words) = (0, 0);
+        for word in words {
+            let (key, place) = place(word);
+            let Some((lanes, num_new)) = self.lanes(key, place) else {
+                break;
+            };
+            // SAFETY: there is room for all lanes of all words, and each word before this one has
+            // moved the place by at most so many.
+            unsafe { room.add(num_ids).cast::<I::Lanes>().write_unaligned(*lanes) };
+            num_ids += num_new;
+            num_words += 1;
+        }
+        // SAFETY: each word's lanes were written behind the ids of those before, and at least as many
+        // lanes as it has ids.
+        unsafe { ids.set_len(ids.len() + num_ids) };
+        num_words
+    }
+
+    /// All lanes of a word and the number of its ids, at most that of the lanes, if they are in its
+    /// line.
+    #[inline(always)]
+    fn lanes(self, key: Key, Place(place): Place) -> Option<(&'c I::Lanes, usize)> {
+        let line = &self.lines[place as usize];
+        // Which of the two it is is chance: no branch.
+        let slot = usize::from(line.keys[0] != key);
+        let lanes = &line.values[slot];
+        let num_ids = lanes.as_ref()[I::NUM_LANES - 1].get() as usize;
+        let known = (line.keys[slot] == key) & (num_ids != ELSEWHERE);
+        known.then_some((lanes, num_ids % I::NUM_LANES))
     }
 }
 
@@ -305,18 +362,14 @@ impl CachedId for u32 {
     }
 }
 
-/// Appends the ids of a value, all lanes in one store and then the length without the excess;
-/// false if they are elsewhere.
-#[inline(always)]
+/// Appends the ids of a value; false if they are elsewhere.
 fn push_lanes<I: Id>(lanes: &I::Lanes, ids: &mut Vec<I>) -> bool {
     let lanes = lanes.as_ref();
     let num_ids = lanes[I::NUM_LANES - 1].get() as usize;
     if num_ids == ELSEWHERE {
         return false;
     }
-    let end = ids.len() + num_ids;
-    ids.extend_from_slice(lanes);
-    ids.truncate(end);
+    ids.extend_from_slice(&lanes[..num_ids]);
     true
 }
 

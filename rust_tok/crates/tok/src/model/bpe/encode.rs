@@ -7,7 +7,7 @@
 
 use super::{Bpe, MergeScratch};
 use crate::id::Id;
-use crate::pretokenize::byte_level::{self, BLOCK, Kernel, Level, Scanner, Simd};
+use crate::pretokenize::byte_level::{self, Kernel, Level, ROOM, Scanner, Simd};
 use crate::word_cache::{Key, Place, SHORT, WordCache};
 
 /// Pieces of a chunk, at least; one more block of the text is always taken whole.
@@ -16,17 +16,15 @@ const CHUNK: usize = 192;
 /// Reused memory of a chunk.
 #[derive(Debug)]
 pub(super) struct Chunk {
-    starts: [u32; CHUNK + BLOCK + 1],
-    keys: [Key; CHUNK + BLOCK],
-    places: [Place; CHUNK + BLOCK],
+    starts: [u32; CHUNK + ROOM],
+    words: [(Key, Place); CHUNK + ROOM],
 }
 
 impl Default for Chunk {
     fn default() -> Self {
         Self {
-            starts: [0; CHUNK + BLOCK + 1],
-            keys: [Key::default(); CHUNK + BLOCK],
-            places: [Place::default(); CHUNK + BLOCK],
+            starts: [0; CHUNK + ROOM],
+            words: [Default::default(); CHUNK + ROOM],
         }
     }
 }
@@ -85,22 +83,18 @@ impl<I: Id> Kernel for Encode<'_, I> {
         } = scratch;
         let mut scanner = Scanner::new(text, simd);
         let bytes = text.as_bytes();
-        let Chunk {
-            starts,
-            keys,
-            places,
-        } = &mut **chunk;
+        let Chunk { starts, words } = &mut **chunk;
         // The first of `starts` is that of a piece whose end isn't known yet.
         let mut origin = 0;
         let mut known = 0;
         loop {
             let mut more = true;
-            while known <= CHUNK {
+            while let Some(room) = starts[known..].first_chunk_mut() {
                 let Some((base, bits)) = scanner.next() else {
                     more = false;
                     break;
                 };
-                known += push_places((base - origin) as u32, bits, &mut starts[known..]);
+                known += simd.places((base - origin) as u32, bits, room);
             }
             if !more {
                 starts[known] = (bytes.len() - origin) as u32;
@@ -108,25 +102,29 @@ impl<I: Id> Kernel for Encode<'_, I> {
             }
             let num = known - 1;
             let rest = &bytes[origin..];
-            for ((two, key), place) in starts[..known]
-                .windows(2)
-                .zip(&mut keys[..num])
-                .zip(&mut places[..num])
-            {
-                let (start, len) = (two[0] as usize, (two[1] - two[0]) as usize);
-                let (low, high) = simd.load(rest, start, len.min(SHORT));
-                *key = Key::of(low, high, len);
-                *place = cache.place(*key);
-                cache.prefetch_line(*place);
+            let lines = cache.lines();
+            for (two, word) in starts[..known].windows(2).zip(&mut words[..num]) {
+                let (start, end) = (two[0] as usize, two[1] as usize);
+                let key = if end - start <= SHORT {
+                    Key::at(rest, start, end - start)
+                } else {
+                    cache.long_key(&rest[start..end])
+                };
+                let place = lines.place(key);
+                lines.prefetch(place);
+                *word = (key, place);
             }
-            let pieces = starts[..known].windows(2).zip(&keys[..num]);
-            for ((two, &key), &place) in pieces.zip(&places[..num]) {
-                if !cache.push(key, place, ids) {
-                    let piece = &rest[two[0] as usize..two[1] as usize];
-                    cache.learn(key, piece, ids, |ids| {
-                        model.append_piece(piece, scratch, ids);
-                    });
+            let mut done = 0;
+            loop {
+                done += cache.lines().push_all(&words[done..num], |&word| word, ids);
+                if done == num {
+                    break;
                 }
+                let piece = &rest[starts[done] as usize..starts[done + 1] as usize];
+                cache.learn(words[done].0, piece, ids, |ids| {
+                    model.append_piece(piece, scratch, ids);
+                });
+                done += 1;
             }
             if !more {
                 break;
@@ -136,15 +134,4 @@ impl<I: Id> Kernel for Encode<'_, I> {
             known = 1;
         }
     }
-}
-
-/// Stores the places of the bits, and returns their number.
-#[inline(always)]
-fn push_places(base: u32, mut bits: u64, places: &mut [u32]) -> usize {
-    let num = bits.count_ones() as usize;
-    for place in &mut places[..num] {
-        *place = base + bits.trailing_zeros();
-        bits &= bits.wrapping_sub(1);
-    }
-    num
 }

@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use super::simd::Low6;
 use crate::unicode::{self, flag};
 
 /// What a character is to the split.
@@ -17,21 +18,24 @@ pub(crate) enum Class {
     Other,
 }
 
-/// 64 code points: bit n is the code point n of the block.
+/// 64 code points, which in UTF-8 differ in the lowest six bits of their last byte only: bit n is the
+/// code point n of the block.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-struct Block {
-    letters: u64,
-    numbers: u64,
-    spaces: u64,
+pub(crate) struct Block {
+    pub(crate) letters: u64,
+    pub(crate) numbers: u64,
+    pub(crate) spaces: u64,
 }
 
-const BLOCK_BITS: u32 = 6;
+pub(crate) const BLOCK_BITS: u32 = 6;
 const NUM_BLOCKS: usize = 0x11_0000 >> BLOCK_BITS;
 
 /// Classes of all code points: 24 bytes per distinct block of 64, and 2 bytes per block to find it.
 pub(crate) struct Classes {
     index: Box<[u16; NUM_BLOCKS]>,
     blocks: Vec<Block>,
+    /// By the lowest six bits of it, the first bytes of two and three that only letters have.
+    pub(crate) letter_leads: Low6,
 }
 
 impl Classes {
@@ -65,25 +69,27 @@ impl Classes {
                 (blocks.len() - 1) as u16
             });
         }
-        Self { index, blocks }
+        let mut classes = Self {
+            index,
+            blocks,
+            letter_leads: 0,
+        };
+        let letters = |number: u32| classes.block(number).letters == u64::MAX;
+        let two = (0xC2..=0xDF_u32).filter(|lead| letters(lead & 0x1F));
+        let three = (0xE1..=0xEF_u32).filter(|lead| {
+            let first = (lead & 0xF) << 6;
+            (first..first + 64).all(letters)
+        });
+        classes.letter_leads = (two.chain(three)).fold(0, |leads, lead| leads | 1 << (lead & 0x3F));
+        classes
     }
 
-    /// One bit each: letter, number, space.
+    /// The 64 code points from `64 * number` on.
     #[inline(always)]
-    pub(crate) fn bits(&self, code: u32) -> (u64, u64, u64) {
-        let number = (code >> BLOCK_BITS) as usize;
-        let place = self.index.get(number).copied().unwrap_or(0);
-        let block = self
-            .blocks
-            .get(usize::from(place))
-            .copied()
-            .unwrap_or_default();
-        let low = code & ((1 << BLOCK_BITS) - 1);
-        (
-            block.letters >> low & 1,
-            block.numbers >> low & 1,
-            block.spaces >> low & 1,
-        )
+    pub(crate) fn block(&self, number: u32) -> Block {
+        let place = self.index.get(number as usize).copied().unwrap_or(0);
+        let block = self.blocks.get(usize::from(place));
+        block.copied().unwrap_or_default()
     }
 }
 

@@ -25,15 +25,44 @@ pub(crate) struct AsciiBits {
     pub(crate) high: u64,
 }
 
+/// Some of the 64 values that the lowest six bits of a byte may have: those whose bits are set.
+pub(crate) type Low6 = u64;
+
 /// A way to look at bytes.
 pub(crate) trait Simd: Copy {
     /// Classes of 64 bytes.
     fn classify(self, block: &[u8; BLOCK]) -> AsciiBits;
 
-    /// The first 8 and the next 8 bytes of `text[start..]`, zeros from `len` on; `len` is at most 16
-    /// and `start + len` at most the length of the text.
-    fn load(self, text: &[u8], start: usize, len: usize) -> (u64, u64);
+    /// The bytes that a character of several bytes starts with.
+    fn leads(self, block: &[u8; BLOCK]) -> u64;
+
+    /// The bytes that are equal to this one.
+    fn equal(self, block: &[u8; BLOCK], byte: u8) -> u64;
+
+    /// The bytes whose lowest six bits are in the set.
+    fn within(self, block: &[u8; BLOCK], set: Low6) -> u64;
+
+    /// Stores `base` and the place of each set bit, and returns their number; what lies behind them
+    /// becomes anything.
+    #[inline(always)]
+    fn places(self, base: u32, mut bits: u64, places: &mut [u32; ROOM]) -> usize {
+        let num = bits.count_ones() as usize;
+        // Eight at a time: how many there are is chance, and a branch for each would be mispredicted.
+        for eight in places.as_chunks_mut::<8>().0.iter_mut() {
+            for place in eight {
+                *place = base.wrapping_add(bits.trailing_zeros());
+                bits &= bits.wrapping_sub(1);
+            }
+            if bits == 0 {
+                break;
+            }
+        }
+        num
+    }
 }
+
+/// Room that [`Simd::places`] takes: 64 places, and a store of 16 behind the last.
+pub(crate) const ROOM: usize = BLOCK + 16;
 
 /// Plain Rust.
 #[derive(Clone, Copy, Debug)]
@@ -42,13 +71,7 @@ pub(crate) struct Portable;
 impl Simd for Portable {
     #[inline(always)]
     fn classify(self, block: &[u8; BLOCK]) -> AsciiBits {
-        let bits = |is: fn(u8) -> bool| {
-            let mut bits = 0;
-            for (place, &byte) in block.iter().enumerate() {
-                bits |= u64::from(is(byte)) << place;
-            }
-            bits
-        };
+        let bits = |is: fn(u8) -> bool| gather(block, |byte| u64::from(is(byte)));
         AsciiBits {
             letters: bits(|byte| byte.is_ascii_alphabetic()),
             numbers: bits(|byte| byte.is_ascii_digit()),
@@ -60,36 +83,29 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn load(self, text: &[u8], start: usize, len: usize) -> (u64, u64) {
-        let Some(rest) = text.get(start..) else {
-            return (0, 0);
-        };
-        let (low, high) = match rest.first_chunk::<16>() {
-            Some(bytes) => halves(bytes),
-            None => {
-                let mut bytes = [0; 16];
-                bytes[..rest.len()].copy_from_slice(rest);
-                halves(&bytes)
-            }
-        };
-        (low & keep(len), high & keep(len.saturating_sub(8)))
+    fn leads(self, block: &[u8; BLOCK]) -> u64 {
+        gather(block, |byte| u64::from(byte >= 0xC0))
+    }
+
+    #[inline(always)]
+    fn equal(self, block: &[u8; BLOCK], byte: u8) -> u64 {
+        gather(block, |other| u64::from(other == byte))
+    }
+
+    #[inline(always)]
+    fn within(self, block: &[u8; BLOCK], set: Low6) -> u64 {
+        gather(block, |byte| set >> (byte & 0x3F) & 1)
     }
 }
 
+/// A bit for each byte of the block.
 #[inline(always)]
-fn halves(bytes: &[u8; 16]) -> (u64, u64) {
-    let all = u128::from_le_bytes(*bytes);
-    (all as u64, (all >> 64) as u64)
-}
-
-/// Ones in the lowest `len` bytes.
-#[inline(always)]
-fn keep(len: usize) -> u64 {
-    match len {
-        0 => 0,
-        1..8 => u64::MAX >> (64 - 8 * len),
-        _ => u64::MAX,
+fn gather(block: &[u8; BLOCK], bit: impl Fn(u8) -> u64) -> u64 {
+    let mut bits = 0;
+    for (place, &byte) in block.iter().enumerate() {
+        bits |= bit(byte) << place;
     }
+    bits
 }
 
 /// Something to run with the widest instructions of the machine.
@@ -174,7 +190,7 @@ impl Level {
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{AsciiBits, BLOCK, Kernel, Portable, Simd};
+    use super::{AsciiBits, BLOCK, Kernel, Low6, Portable, ROOM, Simd};
 
     #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
     pub(super) fn run_avx2<K: Kernel>(kernel: K, simd: Avx2) -> K::Output {
@@ -237,10 +253,23 @@ mod x86 {
         }
 
         #[inline(always)]
-        fn load(self, text: &[u8], start: usize, len: usize) -> (u64, u64) {
-            Portable.load(text, start, len)
+        fn leads(self, block: &[u8; BLOCK]) -> u64 {
+            Portable.leads(block)
+        }
+
+        #[inline(always)]
+        fn equal(self, block: &[u8; BLOCK], byte: u8) -> u64 {
+            Portable.equal(block, byte)
+        }
+
+        #[inline(always)]
+        fn within(self, block: &[u8; BLOCK], set: Low6) -> u64 {
+            Portable.within(block, set)
         }
     }
+
+    /// By the lowest three bits of a byte, the bit of a byte of a [`Low6`] that tells of it.
+    const BITS: u64 = 0x8040_2010_0804_0201;
 
     /// Proof that the machine has AVX2 and the bit instructions of its time.
     #[derive(Clone, Copy, Debug)]
@@ -294,8 +323,50 @@ mod x86 {
         }
 
         #[inline(always)]
-        fn load(self, text: &[u8], start: usize, len: usize) -> (u64, u64) {
-            Portable.load(text, start, len)
+        fn leads(self, block: &[u8; BLOCK]) -> u64 {
+            // SAFETY: a value of this type proves that the machine has AVX2; the loads read the two
+            // halves of `block`.
+            unsafe {
+                let found = |half: &[u8]| {
+                    let bytes = _mm256_loadu_si256(half.as_ptr().cast());
+                    let least = _mm256_max_epu8(bytes, _mm256_set1_epi8(0xC0_u8 as i8));
+                    u64::from(_mm256_movemask_epi8(_mm256_cmpeq_epi8(bytes, least)) as u32)
+                };
+                found(&block[..32]) | found(&block[32..]) << 32
+            }
+        }
+
+        #[inline(always)]
+        fn equal(self, block: &[u8; BLOCK], byte: u8) -> u64 {
+            // SAFETY: a value of this type proves that the machine has AVX2; the loads read the two
+            // halves of `block`.
+            unsafe {
+                let found = |half: &[u8]| {
+                    let bytes = _mm256_loadu_si256(half.as_ptr().cast());
+                    let equal = _mm256_cmpeq_epi8(bytes, _mm256_set1_epi8(byte as i8));
+                    u64::from(_mm256_movemask_epi8(equal) as u32)
+                };
+                found(&block[..32]) | found(&block[32..]) << 32
+            }
+        }
+
+        #[inline(always)]
+        fn within(self, block: &[u8; BLOCK], set: Low6) -> u64 {
+            // SAFETY: a value of this type proves that the machine has AVX2; the loads read the two
+            // halves of `block`.
+            unsafe {
+                let found = |half: &[u8]| {
+                    let bytes = _mm256_loadu_si256(half.as_ptr().cast());
+                    let eighth = _mm256_srli_epi16::<3>(bytes);
+                    let eighth = _mm256_and_si256(eighth, _mm256_set1_epi8(7));
+                    let eighth = _mm256_shuffle_epi8(_mm256_set1_epi64x(set as i64), eighth);
+                    let bit = _mm256_and_si256(bytes, _mm256_set1_epi8(7));
+                    let bit = _mm256_shuffle_epi8(_mm256_set1_epi64x(BITS as i64), bit);
+                    let is = _mm256_cmpeq_epi8(_mm256_and_si256(eighth, bit), bit);
+                    u64::from(_mm256_movemask_epi8(is) as u32)
+                };
+                found(&block[..32]) | found(&block[32..]) << 32
+            }
         }
     }
 
@@ -339,16 +410,58 @@ mod x86 {
         }
 
         #[inline(always)]
-        fn load(self, text: &[u8], start: usize, len: usize) -> (u64, u64) {
-            let piece = &text[start..start + len];
-            // SAFETY: a value of this type proves that the machine has AVX-512 BW and VL; the load
-            // touches only the bytes whose bits are set, at most the 16 lowest and all in `piece`.
+        fn leads(self, block: &[u8; BLOCK]) -> u64 {
+            // SAFETY: a value of this type proves that the machine has AVX-512 F and BW; the load
+            // reads the 64 bytes of `block`.
             unsafe {
-                let lanes = _bzhi_u32(0xFFFF, piece.len() as u32) as u16;
-                let bytes = _mm_maskz_loadu_epi8(lanes, piece.as_ptr().cast());
-                let low = _mm_cvtsi128_si64(bytes) as u64;
-                let high = _mm_extract_epi64::<1>(bytes) as u64;
-                (low, high)
+                let bytes = _mm512_loadu_si512(block.as_ptr().cast());
+                _mm512_cmpge_epu8_mask(bytes, _mm512_set1_epi8(0xC0_u8 as i8))
+            }
+        }
+
+        #[inline(always)]
+        fn equal(self, block: &[u8; BLOCK], byte: u8) -> u64 {
+            // SAFETY: a value of this type proves that the machine has AVX-512 F and BW; the load
+            // reads the 64 bytes of `block`.
+            unsafe {
+                let bytes = _mm512_loadu_si512(block.as_ptr().cast());
+                _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8(byte as i8))
+            }
+        }
+
+        #[inline(always)]
+        fn places(self, base: u32, bits: u64, places: &mut [u32; ROOM]) -> usize {
+            let mut num = 0;
+            // SAFETY: a value of this type proves that the machine has AVX-512 F; before each store,
+            // at most 48 places are filled, and it fills 16 of 80.
+            unsafe {
+                let mut lanes = _mm512_add_epi32(
+                    _mm512_set1_epi32(base as i32),
+                    _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0),
+                );
+                for quarter in [0, 16, 32, 48] {
+                    let mask = (bits >> quarter) as u16;
+                    let packed = _mm512_maskz_compress_epi32(mask, lanes);
+                    _mm512_storeu_si512(places.as_mut_ptr().add(num).cast(), packed);
+                    num += mask.count_ones() as usize;
+                    lanes = _mm512_add_epi32(lanes, _mm512_set1_epi32(16));
+                }
+            }
+            num
+        }
+
+        #[inline(always)]
+        fn within(self, block: &[u8; BLOCK], set: Low6) -> u64 {
+            // SAFETY: a value of this type proves that the machine has AVX-512 F and BW; the load
+            // reads the 64 bytes of `block`.
+            unsafe {
+                let bytes = _mm512_loadu_si512(block.as_ptr().cast());
+                let eighth = _mm512_srli_epi16::<3>(bytes);
+                let eighth = _mm512_and_si512(eighth, _mm512_set1_epi8(7));
+                let eighth = _mm512_shuffle_epi8(_mm512_set1_epi64(set as i64), eighth);
+                let bit = _mm512_and_si512(bytes, _mm512_set1_epi8(7));
+                let bit = _mm512_shuffle_epi8(_mm512_set1_epi64(BITS as i64), bit);
+                _mm512_test_epi8_mask(eighth, bit)
             }
         }
     }

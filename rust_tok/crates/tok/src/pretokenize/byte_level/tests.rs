@@ -3,7 +3,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::classes::{Class, Classes, class_of};
+use super::classes::{BLOCK_BITS, Block, Class, Classes, class_of};
 use super::simd::{BLOCK, Portable};
 use super::*;
 
@@ -47,7 +47,7 @@ fn text() -> impl Strategy<Value = String> {
         2 => "[0-9.,!-]{1,5}",
         2 => "'(s|t|re|ve|m|ll|d|r|l|x|'|)",
         2 => "[\u{85}\u{a0}\u{1680}\u{2003}\u{2028}\u{3000} ]{1,4}",
-        1 => "[ا-يक-हः-९中-丯😀-😏]{1,9}",
+        2 => "[ا-يक-हः-९中-丯가-깋а-яé×ぁ-ん。😀-😏]{1,9}",
         1 => any::<char>().prop_map(String::from),
     ];
     vec(piece, 0..40).prop_map(|pieces| pieces.concat())
@@ -83,19 +83,25 @@ proptest! {
     }
 
     #[test]
-    fn all_levels_see_the_same_bits(block: [u8; 32], other: [u8; 32], start in 0usize..32) {
+    fn all_levels_see_the_same_bits(block: [u8; 32], other: [u8; 32], place in 0..BLOCK) {
         struct Look<'b>(&'b [u8; BLOCK], usize);
         impl Kernel for Look<'_> {
-            type Output = (simd::AsciiBits, Vec<(u64, u64)>);
+            type Output = (simd::AsciiBits, [u64; 3]);
             fn run<S: Simd>(self, simd: S) -> Self::Output {
-                let loads = (0..=16).map(|len| simd.load(self.0, self.1 + 32 - 16, len));
-                (simd.classify(self.0), loads.collect())
+                let Self(block, place) = self;
+                let set = u64::from_le_bytes(std::array::from_fn(|n| block[n]));
+                let found = [
+                    simd.leads(block),
+                    simd.equal(block, block[place]),
+                    simd.within(block, set),
+                ];
+                (simd.classify(block), found)
             }
         }
         let block: [u8; BLOCK] = std::array::from_fn(|n| if n < 32 { block[n] } else { other[n - 32] });
-        let expected = Look(&block, start).run(Portable);
+        let expected = Look(&block, place).run(Portable);
         for level in Level::all() {
-            prop_assert_eq!(&level.run(Look(&block, start)), &expected);
+            prop_assert_eq!(&level.run(Look(&block, place)), &expected);
         }
     }
 }
@@ -105,7 +111,13 @@ fn every_code_point_has_the_class_of_the_tables() {
     let classes = Classes::get();
     let step = if cfg!(miri) { 997 } else { 1 };
     for c in (0..0x11_0000).step_by(step).filter_map(char::from_u32) {
-        let (letter, number, space) = classes.bits(c as u32);
+        let (number, low) = (c as u32 >> BLOCK_BITS, c as u32 & ((1 << BLOCK_BITS) - 1));
+        let Block {
+            letters,
+            numbers,
+            spaces,
+        } = classes.block(number);
+        let [letter, number, space] = [letters, numbers, spaces].map(|set| set >> low & 1);
         let expected = match class_of(c) {
             Class::Letter => (1, 0, 0),
             Class::Number => (0, 1, 0),
@@ -114,6 +126,22 @@ fn every_code_point_has_the_class_of_the_tables() {
         };
         assert_eq!((letter, number, space), expected, "{c:?}");
     }
+}
+
+#[test]
+fn first_bytes_of_letters_only_are_those_of_the_tables() {
+    let leads = Classes::get().letter_leads;
+    let mut others = 0;
+    for c in (0x80..0x1_0000).filter_map(char::from_u32) {
+        let lead = c.encode_utf8(&mut [0; 4]).as_bytes()[0];
+        if class_of(c) != Class::Letter {
+            others |= 1 << (lead & 0x3F);
+        }
+    }
+    // Surrogates have no class.
+    others |= 1 << (0xED & 0x3F) | 0b11;
+    let all = (0xC0..0xF0_u32).fold(0, |all, lead| all | 1 << (lead & 0x3F));
+    assert_eq!(leads, all & !others);
 }
 
 #[test]
@@ -130,6 +158,8 @@ fn a_piece_may_end_or_start_at_any_place_of_a_block() {
             "  c",
             "é1",
             "😀😀a",
+            "中文a",
+            "а中。ж\u{3000}",
             "'",
         ] {
             let text = format!("{}{rest}", "a".repeat(lead));
