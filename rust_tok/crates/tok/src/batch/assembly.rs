@@ -56,14 +56,24 @@ struct Output<'o, I> {
     excess: Vec<I>,
 }
 
-/// What a call has given, besides the ids in their memory.
+/// What was handed in, when every place that was given out has been filled.
 pub(super) struct Assembled<I> {
-    /// Ids at the beginning of the memory; every one of them is written.
-    pub(super) num_ids: usize,
-    /// Ids that come behind these.
-    pub(super) excess: Vec<I>,
-    /// Ids of each row.
-    pub(super) lengths: Vec<u32>,
+    num_ids: usize,
+    excess: Vec<I>,
+    lengths: Vec<u32>,
+}
+
+impl<I: Id> Assembled<I> {
+    /// Makes what was written to the spare memory of a vector, which the assembly was made with, part of
+    /// it, appends what there was no room for, and returns the ids of each row.
+    pub(super) fn append_to(self, ids: &mut Vec<I>) -> Vec<u32> {
+        // SAFETY: the places of so many ids were given out in the spare memory, one behind the other,
+        // and whoever was given one has filled it before coming back from `hand_in`; a thread that
+        // panicked passes on its panic before anyone comes here.
+        unsafe { ids.set_len(ids.len() + self.num_ids) };
+        ids.extend_from_slice(&self.excess);
+        self.lengths
+    }
 }
 
 /// A chunk, and the place that its ids are to be copied to.
@@ -234,8 +244,8 @@ mod tests {
 
     #[test]
     fn nobody_runs_far_ahead_of_a_thread_that_is_held_up() {
-        let mut room = [MaybeUninit::<u16>::uninit(); 3 * MAX_AHEAD];
-        let assembly = Assembly::new(&mut room, Vec::new());
+        let mut ids = Vec::with_capacity(3 * MAX_AHEAD);
+        let assembly = Assembly::new(ids.spare_capacity_mut(), Vec::new());
         std::thread::scope(|scope| {
             let ahead = scope.spawn(|| {
                 for number in 1..10 * MAX_AHEAD {
@@ -250,18 +260,10 @@ mod tests {
             assembly.hand_in(0, chunk(&[0])).unwrap();
             ahead.join().unwrap();
         });
-        let done = assembly.finish().unwrap();
-        assert_eq!(
-            (done.num_ids, done.lengths.len()),
-            (3 * MAX_AHEAD, 10 * MAX_AHEAD)
-        );
-        // SAFETY: all places are given out, and each was filled.
-        let ids = room.iter().map(|id| unsafe { id.assume_init() });
-        assert!(
-            ids.chain(done.excess)
-                .map(usize::from)
-                .eq(0..10 * MAX_AHEAD)
-        );
+        let assembled = assembly.finish().unwrap();
+        assert!(!assembled.excess.is_empty());
+        assert_eq!(assembled.append_to(&mut ids).len(), 10 * MAX_AHEAD);
+        assert!(ids.into_iter().map(usize::from).eq(0..10 * MAX_AHEAD));
     }
 
     #[test]
