@@ -8,10 +8,9 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
-if TYPE_CHECKING:
-    from bert.batch import PackedBatch
+from bert.batch import PackedBatch
 
 _POLL_SECONDS: Final = 0.1
 

@@ -6,17 +6,15 @@ Legend: B samples, L columns of a sample with its special tokens, T tokens of al
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
+from bert.batch import PackedBatch
 from raybert.samples.masking import choose_masked, replace_masked
 from raybert.samples.special_tokens import SpecialTokens
 from raybert.samples.window import SampleRows
 from raybert.tokens import Shard
-
-if TYPE_CHECKING:
-    from bert.batch import PackedBatch
 
 _NUM_SPECIAL_SINGLE, _NUM_SPECIAL_PAIR = 2, 3
 
@@ -64,11 +62,6 @@ def pack(
     Returns:
         One batch per part; their tensors are views of common storage.
     """
-    # A driver asks for the number of samples only, and needs no torch for that.
-    import torch
-
-    from bert.batch import PackedBatch
-
     length_B = sample_lengths(rows)
     num_columns = int(length_B.max())
     column_L = np.arange(num_columns)

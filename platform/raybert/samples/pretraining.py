@@ -9,11 +9,12 @@ There is no state: any position gives the same batches at any time, in any order
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
 
 import rust_tok
+from bert.batch import PackedBatch
 from raybert.errors import UserError
 from raybert.samples.chunk_counts import chunk_counts
 from raybert.samples.chunks import ChunkRule
@@ -26,9 +27,6 @@ from raybert.samples.statistics import SampleStatistics
 from raybert.samples.window import SampleRows, Window
 from raybert.settings import SampleSettings
 from raybert.tokens import Shard, TokenStore
-
-if TYPE_CHECKING:
-    from bert.batch import PackedBatch
 
 Split = Literal["train", "held_out"]
 _TRAIN, _HELD_OUT = 1, 2

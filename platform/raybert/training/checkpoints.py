@@ -12,8 +12,11 @@ import re
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
+from torch import Tensor, nn
+
+from bert.names import hf_views
 from raybert.errors import InvalidContent, UserError
 from raybert.storage import (
     MANIFEST,
@@ -26,13 +29,8 @@ from raybert.storage import (
     verify_folder,
     write_file,
 )
+from raybert.training.engine import EngineState
 from raybert.training.tensor_files import read_tensors, write_tensors
-
-if TYPE_CHECKING:
-    # A driver only asks which checkpoints there are, and needs no torch for that.
-    from torch import Tensor, nn
-
-    from raybert.training.engine import EngineState
 
 FOLDER = "checkpoints"
 WEIGHTS = "model.safetensors"
@@ -75,8 +73,6 @@ class Snapshot:
 
 def weights_in_host_memory(model: nn.Module) -> dict[str, Tensor]:
     """Copies of a BERT's weights by Hugging Face's names: training may go on meanwhile."""
-    from bert.names import hf_views
-
     return {name: view.to("cpu", copy=True) for name, view in hf_views(model).items()}
 
 
@@ -100,8 +96,6 @@ class Checkpoint:
 
     def engine(self) -> EngineState:
         """For `Engine.restore`."""
-        from raybert.training.engine import EngineState
-
         return EngineState(read_tensors(self.location / _OPTIMIZER), self._state()["engine"])
 
     def run(self) -> dict[str, Any]:

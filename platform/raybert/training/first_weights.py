@@ -6,18 +6,16 @@ import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import rust_tok
+from bert.bert import BertForPreTraining
 from bert.config import BertConfig
+from bert.hf import from_hf_tensors, load_pretrained
 from raybert.errors import UserError
 from raybert.settings import Settings
 from raybert.storage import Location
 from raybert.tokens import TokenStore
 from raybert.training.checkpoints import FOLDER, Checkpoint, CheckpointStore
-
-if TYPE_CHECKING:
-    from bert.bert import BertForPreTraining
 
 _CONFIG = "config.json"
 _TOKENIZERS = ("tokenizer.json", "vocab.txt")
@@ -60,10 +58,6 @@ def build_model(settings: Settings, store: TokenStore) -> BertForPreTraining:
     Raises:
         UserError: sizes that don't fit, or a folder to start from that doesn't fit the tokens.
     """
-    # Looking for mistakes needs no torch, whose import takes seconds.
-    from bert.bert import BertForPreTraining
-    from bert.hf import load_pretrained
-
     pretraining = settings.pretraining
     if settings.model.init_from is None:
         return BertForPreTraining(
@@ -107,9 +101,6 @@ def check_first_weights(settings: Settings, store: TokenStore) -> None:
 
 def restore_model(checkpoint: Checkpoint, settings: Settings) -> BertForPreTraining:
     """The model of a checkpoint, whatever the run began with."""
-    from bert.bert import BertForPreTraining
-    from bert.hf import from_hf_tensors
-
     content = json.loads((checkpoint.location / _CONFIG).read_bytes())
     model = BertForPreTraining(
         BertConfig.from_hf_dict(content),

@@ -28,7 +28,6 @@ from raybert.tracking.process_log import process_log
 from raybert.tracking.run_folder import RAY
 from raybert.training.lease import Lease
 from raybert.training.mailbox import Note, Started, drain, open_mailbox
-from raybert.training.ray_helpers import start_helpers
 from raybert.training.run_identity import IDENTITY
 from raybert.training.stopping import StopRequest, stopping_on_signals
 from raybert.training.workers import Launch
@@ -216,13 +215,12 @@ class GroupFit(threading.Thread):
 
     def __init__(self, launch: Launch, request: WorkerRequest, worker: Callable[[], Any]) -> None:
         super().__init__(name="ray-train", daemon=True)
-        self._trainer = _trainer(launch, request, worker)
+        self._trainer = _torch_trainer(launch, request, worker)
         self._returned: dict[str, Any] | None = None
         self._error: BaseException | None = None
 
     def run(self) -> None:
         try:
-            start_helpers()
             self._returned = self._trainer.fit().return_value
         except BaseException as error:  # noqa: BLE001 - raised again by outcome
             self._error = error
@@ -238,18 +236,15 @@ class GroupFit(threading.Thread):
         return self._returned
 
 
-def _trainer(launch: Launch, request: WorkerRequest, worker: Callable[[], Any]) -> Any:
-    """What Ray's TorchTrainer is, but for the import of torch in the driver."""
+def _torch_trainer(launch: Launch, request: WorkerRequest, worker: Callable[[], Any]) -> Any:
     from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+    from ray.train.torch import TorchTrainer
 
     from raybert.training.ray_callback import RefuseMistakes
-    from raybert.training.torch_group import TorchGroup
 
     workers = request.num_workers
-    return DataParallelTrainer(
+    return TorchTrainer(
         worker,
-        backend_config=TorchGroup("nccl" if request.gpus > 0 else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=(request.min_workers, workers) if request.min_workers else workers,
             use_gpu=request.gpus > 0,

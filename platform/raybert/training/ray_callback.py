@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import copyreg
 import logging
 from collections.abc import Mapping
 from typing import Any
 
 from ray.train import UserCallback
+from torch.torch_version import TorchVersion
 
 from raybert.errors import UserError
 from raybert.training.mailbox import Note
 
 logger = logging.getLogger(__name__)
+
+# The controller tells the actor behind the dashboard's Train tab which torch it has. As torch's own
+# kind of string it would make that actor, which outlives the run, import torch: 300 MB.
+copyreg.pickle(
+    TorchVersion,
+    lambda version: (str, (str(version),)),  # pyright: ignore[reportArgumentType]
+)
 
 
 class RefuseMistakes(UserCallback):

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
+from safetensors.torch import load, load_file, save_file
+from torch import Tensor
 
 from raybert.errors import InvalidContent
 from raybert.storage import Location
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
 
 def write_tensors(location: Location, tensors: Mapping[str, Tensor]) -> None:
     """Writes contiguous tensors of the host's memory into a (local) staging folder."""
-    from safetensors.torch import save_file
-
     # transformers refuses a file that does not say which framework wrote it.
     save_file(dict(tensors), location.local_path, metadata={"format": "pt"})
 
@@ -28,8 +24,6 @@ def read_tensors(location: Location) -> dict[str, Tensor]:
     Raises:
         InvalidContent: it is no whole safetensors file.
     """
-    from safetensors.torch import load, load_file
-
     try:
         if location.is_local:
             return load_file(location.local_path)
