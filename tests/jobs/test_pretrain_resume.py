@@ -42,6 +42,7 @@ SETTINGS = Settings(
     ),
     samples=SampleSettings(max_length=32),
     pretraining=PretrainingSettings(
+        precision="fp32",  # Runs of the same bits: `auto` would measure for each of them.
         steps=STEPS,
         batch_size=16,
         micro_shards=4,

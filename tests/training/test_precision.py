@@ -16,7 +16,7 @@ def pretend_cpu(
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": capable})
     seconds = {torch.float32: 1.0, torch.bfloat16: bf16_seconds}
-    monkeypatch.setattr(precision, "_matmul_seconds", lambda dtype: seconds[dtype])
+    monkeypatch.setattr(precision, "_matmul_seconds", lambda left: seconds[left.dtype])
 
 
 def pretend_gpu(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int]) -> None:
@@ -38,6 +38,15 @@ def test_cpu_takes_bf16_only_if_it_is_measured_to_pay(monkeypatch: pytest.Monkey
     pretend_cpu(monkeypatch, capable=True, bf16_seconds=100.0)
     slow = choose_precision("auto", CPU)
     assert (slow.name, "doesn't pay" in slow.reason) == ("fp32", True)
+
+
+def test_what_else_the_machine_does_changes_nothing(monkeypatch: pytest.MonkeyPatch):
+    pretend_cpu(monkeypatch, capable=True)
+    # fp32 and bf16 in turns, the first pair not counted; then two pairs are spoilt, one each way.
+    seconds = iter([9.0, 9.0, 1.0, 2.0, 8.0, 2.0, 1.0, 2.0, 1.0, 20.0, 3.0, 6.0])
+    monkeypatch.setattr(precision, "_matmul_seconds", lambda _: next(seconds))
+    choice = choose_precision("auto", CPU)
+    assert (choice.name, "0.5x as fast" in choice.reason) == ("fp32", True)
 
 
 def test_this_machine_gets_an_answer():

@@ -24,6 +24,7 @@ SETTINGS = Settings(
     ),
     samples=SampleSettings(max_length=32),
     pretraining=PretrainingSettings(
+        precision="fp32",  # Runs of the same bits: `auto` would measure for each of them.
         steps=6,
         batch_size=8,
         micro_shards=2,

@@ -7,6 +7,7 @@ autocast around the forward pass (Micikevicius et al. 2018, https://arxiv.org/ab
 from __future__ import annotations
 
 import contextlib
+import statistics
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ PrecisionName = Literal["fp32", "bf16", "fp16"]
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _WORTHWHILE_SPEEDUP = 1.2
 _PROBE_SIZE = 768
-_PROBE_REPEATS = 3
+_PROBE_PAIRS = 5
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,9 @@ def choose_precision(
     """Resolves `auto`; a precision asked for by name is taken if the device can do it at all.
 
     On a CPU `auto` first looks for bf16 instructions, then times one matrix product in both
-    formats: without such instructions torch's bf16 was seen a hundred times slower than fp32. The
-    result depends on the machine, so it belongs into the stored settings, not into each launch.
+    formats, in turns: without such instructions torch's bf16 was seen a hundred times slower than
+    fp32. The result depends on the machine, so it belongs into the stored settings, not into each
+    launch.
     `section` is where the setting stands, for messages.
 
     Raises:
@@ -57,7 +59,7 @@ def choose_precision(
     capable = [name for name, found in _cpu_bf16_capabilities().items() if found]
     if not capable:
         return PrecisionChoice("fp32", "this CPU has no bf16 instructions (AVX512-BF16, AMX, Arm)")
-    ratio = _matmul_seconds(torch.float32) / _matmul_seconds(torch.bfloat16)
+    ratio = _bf16_speedup()
     measured = f"{', '.join(capable)}; a matrix product runs {ratio:.1f}x as fast as in fp32"
     if ratio < _WORTHWHILE_SPEEDUP:
         return PrecisionChoice("fp32", f"bf16 doesn't pay on this CPU ({measured})")
@@ -96,15 +98,27 @@ def _cpu_bf16_capabilities() -> dict[str, bool]:
     }
 
 
-def _matmul_seconds(dtype: torch.dtype) -> float:
-    """Best of a few products of a width BERT has; under a second even where it is slow."""
-    left = torch.ones(_PROBE_SIZE, _PROBE_SIZE, dtype=dtype)
-    best = float("inf")
-    for _ in range(_PROBE_REPEATS):
-        start = time.perf_counter()
-        torch.mm(left, left)
-        best = min(best, time.perf_counter() - start)
-    return best
+def _bf16_speedup() -> float:
+    """How many times as fast as in fp32 a product of a width BERT has is; takes under a second.
+
+    The median of pairs, one product of each format right after the other: what else the machine
+    does meanwhile slows both, or spoils single pairs.
+    """
+    fp32, bf16 = (
+        torch.ones(_PROBE_SIZE, _PROBE_SIZE, dtype=dtype)
+        for dtype in (torch.float32, torch.bfloat16)
+    )
+    # The first product of a format also makes what the others use.
+    _ = _matmul_seconds(fp32), _matmul_seconds(bf16)
+    return statistics.median(
+        _matmul_seconds(fp32) / _matmul_seconds(bf16) for _ in range(_PROBE_PAIRS)
+    )
+
+
+def _matmul_seconds(left: Tensor) -> float:
+    start = time.perf_counter()
+    torch.mm(left, left)
+    return time.perf_counter() - start
 
 
 @contextlib.contextmanager
