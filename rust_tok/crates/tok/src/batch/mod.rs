@@ -3,9 +3,9 @@
 //! Workers take the next stretch of rows (about [`CHUNK_BYTES`] of text), encode it into a buffer
 //! of their own, and hand it in; a row of more than [`LARGE_BYTES`] is cut into parts where that
 //! changes nothing ([`Tokenizer::cut`]). Whoever hands in the stretch whose turn it is takes the next
-//! places of the output for it and those that waited, and copies them there while others go on. A buffer is used again and nobody runs far ahead, so that the memory
-//! of a call is its output and some chunks, and the order of the output does not depend on the
-//! threads.
+//! places of the output for it and those that waited, and copies them there while others go on. A
+//! buffer is used again and nobody runs far ahead, so that the memory of a call is its output and
+//! some chunks, and the order of the output does not depend on the threads.
 
 mod assembly;
 

@@ -80,8 +80,9 @@ impl<I: Id> LongWords<I> {
     #[inline]
     pub(super) fn prefetch(&self, hash: u64) {
         for generation in [&self.young, &self.old] {
-            let places = generation.places.as_ptr();
-            memory::prefetch(places.wrapping_add(generation.first_place(hash)));
+            if let Some(entry) = generation.places.get(generation.first_place(hash)) {
+                memory::prefetch(entry);
+            }
         }
     }
 
@@ -218,6 +219,7 @@ impl<I: Id> Generation<I> {
         }
     }
 
+    /// None of a table without places.
     fn first_place(&self, hash: u64) -> usize {
         (hash >> 32) as usize & self.places.len().wrapping_sub(1)
     }

@@ -86,7 +86,7 @@ proptest! {
     fn all_levels_see_the_same_bits(block: [u8; 32], other: [u8; 32], place in 0..BLOCK) {
         struct Look<'b>(&'b [u8; BLOCK], usize);
         impl Kernel for Look<'_> {
-            type Output = (simd::AsciiBits, [u64; 3]);
+            type Output = (simd::AsciiBits, [u64; 3], Vec<u32>);
             fn run<S: Simd>(self, simd: S) -> Self::Output {
                 let Self(block, place) = self;
                 let set = u64::from_le_bytes(std::array::from_fn(|n| block[n]));
@@ -95,7 +95,9 @@ proptest! {
                     simd.equal(block, block[place]),
                     simd.within(block, set),
                 ];
-                (simd.classify(block), found)
+                let mut places = [0; ROOM];
+                let num = simd.places(7, found[0] | found[2], &mut places);
+                (simd.classify(block), found, places[..num].to_vec())
             }
         }
         let block: [u8; BLOCK] = std::array::from_fn(|n| if n < 32 { block[n] } else { other[n - 32] });
