@@ -121,7 +121,7 @@ def flash_attention(
     rate: float,
 ) -> Tensor:
     """`dense_attention` by Triton's kernels; ValueError where they can't run."""
-    obstacle = kernels.flash_obstacle(qkv_TX.device)
+    obstacle = kernels.triton_obstacle(qkv_TX.device)
     if obstacle is not None:
         raise ValueError(f"attention backend 'flash': {obstacle}")
     from bert import triton_attention

@@ -1,6 +1,7 @@
 """Compiled kernels for the CPU, from the optional package `bert_kernels`, called on tensors.
 
-On CUDA there is `bert.triton_attention`; whether it runs is decided here too.
+On CUDA there are `bert.triton_attention` and `bert.triton_cross_entropy`; whether they run is
+decided here too.
 
 Everything here has a plain-torch equivalent in this package, which is what runs where a kernel
 can't: on another device, in another number format, without the package, or when told so. This
@@ -37,9 +38,9 @@ Choice = Literal["auto", "native", "torch"]
 # Kernels take these; the GEMMs beside them run in the same format.
 _FORMATS = (torch.float32, torch.bfloat16)
 
-# What `bert.triton_attention` takes, where tensor cores know bfloat16.
-_FLASH_CAPABILITY = (8, 0)
-_FLASH_FORMATS = (torch.float32, torch.bfloat16, torch.float16)
+# What Triton's kernels take, where tensor cores know bfloat16.
+_TRITON_CAPABILITY = (8, 0)
+_TRITON_FORMATS = (torch.float32, torch.bfloat16, torch.float16)
 _FLASH_HEAD_SIZES = range(16, 129)
 
 _choice: Choice = "auto"
@@ -64,27 +65,36 @@ def usable(device: torch.device, dtype: torch.dtype = torch.float32) -> bool:
     return _native is not None and _choice != "torch" and device.type == "cpu" and dtype in _FORMATS
 
 
-def flash_obstacle(device: torch.device) -> str | None:
-    """Why attention can't run by `bert.triton_attention` on a device; None where it can."""
+def triton_obstacle(device: torch.device) -> str | None:
+    """Why `bert.triton_attention` and the like can't run on a device; None where they can."""
     if device.type != "cuda":
         return f"Triton's are for CUDA and this is {device.type}"
     if find_spec("triton") is None:
         return "Triton is not installed"
     capability = torch.cuda.get_device_capability(device)
-    if capability < _FLASH_CAPABILITY:
+    if capability < _TRITON_CAPABILITY:
         return f"compute capability {capability[0]}.{capability[1]} is below 8.0"
     return None
 
 
 def flash_usable(device: torch.device, dtype: torch.dtype, head_size: int) -> bool:
     """Whether attention runs by `bert.triton_attention` unless told otherwise."""
-    fits = dtype in _FLASH_FORMATS and head_size in _FLASH_HEAD_SIZES
-    return fits and _choice != "torch" and _flash_obstacle_once(device) is None
+    return head_size in _FLASH_HEAD_SIZES and _triton_usable(device, dtype)
+
+
+def cross_entropy_usable(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether logits of this format become losses by `bert.triton_cross_entropy`."""
+    return _triton_usable(device, dtype)
+
+
+def _triton_usable(device: torch.device, dtype: torch.dtype) -> bool:
+    fits = dtype in _TRITON_FORMATS
+    return fits and _choice != "torch" and _triton_obstacle_once(device) is None
 
 
 @cache
-def _flash_obstacle_once(device: torch.device) -> str | None:
-    return flash_obstacle(device)
+def _triton_obstacle_once(device: torch.device) -> str | None:
+    return triton_obstacle(device)
 
 
 def describe(device: torch.device) -> str:
@@ -92,10 +102,13 @@ def describe(device: torch.device) -> str:
     if device.type != "cpu":
         if _choice == "torch":
             return "torch's, as asked for"
-        obstacle = flash_obstacle(device)
+        obstacle = triton_obstacle(device)
         if obstacle is not None:
             return f"torch's, since {obstacle}"
-        return "Triton's for attention (flash, with our dropout), torch's for the rest"
+        return (
+            "Triton's for attention (flash, with our dropout) and for the vocabulary's "
+            "cross-entropy, torch's for the rest"
+        )
     if _choice == "torch":
         return "torch's, as asked for"
     if _native is None:

@@ -7,7 +7,7 @@ block of queries computes outputs, and in the backward pass their gradients; ano
 of keys computes the gradients of keys and values.
 
 Sums, softmax and statistics are float32; products take the inputs' format. Imported only where
-Triton is installed (`bert.kernels.flash_obstacle`).
+Triton is installed (`bert.kernels.triton_obstacle`).
 
 Shape suffixes: T tokens, D hidden size, X three times that, H heads, Q queries of a block, K keys
 of a block, P pairs of them, C columns of a head, padded to a power of two.

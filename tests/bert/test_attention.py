@@ -151,7 +151,7 @@ def test_on_cuda_the_device_decides_and_the_log_says_why(monkeypatch: pytest.Mon
     cuda = torch.device("cuda", 7)
     for capability, usable, said in (((7, 5), False, "7.5 is below 8.0"), ((9, 0), True, "flash")):
         monkeypatch.setattr("torch.cuda.get_device_capability", lambda _, found=capability: found)
-        kernels._flash_obstacle_once.cache_clear()
+        kernels._triton_obstacle_once.cache_clear()
         assert kernels.flash_usable(cuda, torch.bfloat16, 64) is usable
         assert said in kernels.describe(cuda)
     assert not kernels.flash_usable(cuda, torch.float64, 64)
@@ -159,7 +159,7 @@ def test_on_cuda_the_device_decides_and_the_log_says_why(monkeypatch: pytest.Mon
     monkeypatch.setattr(kernels, "_choice", "torch")
     assert not kernels.flash_usable(cuda, torch.bfloat16, 64)
     assert "as asked for" in kernels.describe(cuda)
-    kernels._flash_obstacle_once.cache_clear()
+    kernels._triton_obstacle_once.cache_clear()
 
 
 def test_heads_must_divide_the_hidden_size() -> None:
