@@ -106,7 +106,7 @@ fuzz: ## every fuzz target of rust_tok for FUZZ_SECONDS each, then Miri over the
 	done
 	@echo "==> Miri"; cd rust_tok && cargo +nightly miri test --package tok-arrow
 	@cd rust_tok && MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --package tok --lib -- assembly memory_is_as_it_was a_cache_says
-	@cd bert_kernels && cargo +nightly miri test --package kernels
+	@cd bert_kernels && cargo +nightly miri test --package kernels --package samples
 
 .PHONY: notes
 notes: setup ## execute the notebooks that explain the parts

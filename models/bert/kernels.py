@@ -3,6 +3,8 @@
 On CUDA there are `bert.triton_attention` and `bert.triton_cross_entropy`; whether they run is
 decided here too.
 
+Samples are made by the same package (`raybert.samples.compiled`) where kernels are usable.
+
 Everything here has a plain-torch equivalent in this package, which is what runs where a kernel
 can't: on another device, in another number format, without the package, or when told so. This
 module is the one place that decides it (`usable`, `choose`) and says why (`describe`).

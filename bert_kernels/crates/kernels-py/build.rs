@@ -30,7 +30,7 @@ fn files_below(folder: &Path, found: &mut Vec<PathBuf>) -> io::Result<()> {
 fn main() -> io::Result<()> {
     let root = Path::new("../..");
     let mut files = vec![root.join("Cargo.toml"), root.join("Cargo.lock")];
-    for krate in ["crates/kernels", "crates/kernels-py"] {
+    for krate in ["crates/kernels", "crates/kernels-py", "crates/samples"] {
         files.push(root.join(krate).join("Cargo.toml"));
         files_below(&root.join(krate).join("src"), &mut files)?;
         println!("cargo::rerun-if-changed=../../{krate}/src");

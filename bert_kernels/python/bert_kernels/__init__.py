@@ -1,6 +1,7 @@
-"""CPU kernels for training BERT.
+"""CPU kernels for training BERT, and its samples made in bulk.
 
-`bert.kernels` is the one caller and says what tensors they take.
+`bert.kernels` calls the kernels and says what tensors they take, `raybert.samples.compiled` what
+makes samples.
 """
 
 from bert_kernels import _native as native

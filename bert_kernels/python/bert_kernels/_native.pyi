@@ -1,4 +1,4 @@
-from typing import TypeAlias
+from typing import TypeAlias, final
 
 # A tensor: (address, elements).
 _Memory: TypeAlias = tuple[int, int]
@@ -7,6 +7,9 @@ _Drop: TypeAlias = tuple[int, int, int, float]
 
 __all__ = [
     "ROWS_PER_BLOCK",
+    "DealtSamples",
+    "SampleMasking",
+    "SampleWindow",
     "__version__",
     "adamw",
     "add",
@@ -14,6 +17,7 @@ __all__ = [
     "attention_backward",
     "attention_forward",
     "cross_entropy",
+    "deal_samples",
     "drop",
     "dropout_add_norm_backward",
     "dropout_add_norm_forward",
@@ -113,3 +117,48 @@ def adamw(
     exp_avg: _Memory,
     exp_avg_sq: _Memory,
 ) -> None: ...
+
+@final
+class SampleWindow:
+    """The columns are those of `samples::Window`: first chunks, shard numbers, starts, cuts, ends,
+    partners, order; a shard is its ids and whether they are of 32 bits."""
+
+    def __new__(
+        cls,
+        owner: object,
+        columns: tuple[_Memory, _Memory, _Memory, _Memory, _Memory, _Memory, _Memory],
+        shards: list[tuple[_Memory, bool]],
+        limit: int,
+        sample_key: int,
+        truncation_key: int,
+    ) -> SampleWindow: ...
+
+@final
+class SampleMasking:
+    """Special ids are [CLS], [SEP], [MASK]; the rate is in steps of 2**-16."""
+
+    def __new__(
+        cls,
+        owner: object,
+        special: tuple[int, int, int],
+        rate: int,
+        never_masked: _Memory,
+        replacements: _Memory,
+        continuation: _Memory | None,
+    ) -> SampleMasking: ...
+
+@final
+class DealtSamples:
+    def lengths(self) -> list[tuple[int, ...]]: ...
+    def pack(
+        self,
+        masking: SampleMasking,
+        tokens: _Memory,
+        cu_seqlens: _Memory,
+        next_sentence_labels: _Memory,
+        masked: _Memory,
+    ) -> list[int]: ...
+
+def deal_samples(
+    spans: list[tuple[SampleWindow, int, int]], num_micro_shards: int, which: list[int]
+) -> DealtSamples: ...

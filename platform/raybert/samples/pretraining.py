@@ -9,6 +9,8 @@ There is no state: any position gives the same batches at any time, in any order
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cached_property
 from typing import Final, Literal
 
 import numpy as np
@@ -16,8 +18,10 @@ import numpy as np
 import rust_tok
 from bert.batch import PackedBatch
 from raybert.errors import UserError
+from raybert.samples import compiled
 from raybert.samples.chunk_counts import chunk_counts
 from raybert.samples.chunks import ChunkRule
+from raybert.samples.compiled import CompiledMasking
 from raybert.samples.counter_hash import derive_key
 from raybert.samples.order import EpochOrder
 from raybert.samples.packing import deal, pack, sample_lengths
@@ -107,7 +111,12 @@ class PretrainingSamples:
             )
         if any(not 0 <= k < num_micro_shards for k in which):
             raise ValueError(f"micro-shards {which} of {num_micro_shards}")
-        rows, shards = self._rows(position, batch_size)
+        spans = self._spans(position, batch_size)
+        if compiled.usable():
+            return compiled.micro_shards(
+                spans, num_micro_shards, which, self._compiled_masking, self.settings.next_sentence
+            )
+        rows, shards = _rows(spans)
         dealt = deal(sample_lengths(rows), num_micro_shards)
         chosen = [dealt[k] for k in which]
         if not chosen:
@@ -124,7 +133,7 @@ class PretrainingSamples:
 
     def rows(self, position: int, num_samples: int) -> SampleRows:
         """Which tokens the samples at position, position + 1, ... take."""
-        return self._rows(position, num_samples)[0]
+        return _rows(self._spans(position, num_samples))[0]
 
     def statistics(self, epoch: int = 0, num_windows: int | None = None) -> SampleStatistics:
         """What an epoch's samples, or those of its first windows, are made of."""
@@ -145,24 +154,28 @@ class PretrainingSamples:
         else:
             self._window(self._fixed(epoch + 1), 0)
 
-    def _rows(self, position: int, num_samples: int) -> tuple[SampleRows, dict[int, Shard]]:
+    def _spans(self, position: int, num_samples: int) -> list[tuple[Window, int, int]]:
+        """The windows that samples lie in; of each the first place and the one after the last."""
         if self.num_samples == 0:
             raise ValueError(f"{self.store.location}: no {self.split} samples")
         if position < 0 or num_samples < 1:
             raise ValueError(f"{num_samples} samples at position {position}")
-        parts: list[SampleRows] = []
-        shards: dict[int, Shard] = {}
+        found: list[tuple[Window, int, int]] = []
         while num_samples > 0:
             epoch, first = divmod(position, self.num_samples)
             last = min(first + num_samples, self.num_samples)
             epoch = self._fixed(epoch)
             for number, begin, end in self._order(epoch).spans(first, last):
-                window = self._window(epoch, number)
-                parts.append(window.rows(begin, end))
-                shards.update(window.shards)
+                found.append((self._window(epoch, number), begin, end))
             position += last - first
             num_samples -= last - first
-        return SampleRows.concatenate(parts), shards
+        return found
+
+    @cached_property
+    def _compiled_masking(self) -> CompiledMasking:
+        return CompiledMasking(
+            self.special_tokens, self.settings.masking_rate, self.settings.whole_word_masking
+        )
 
     def _fixed(self, epoch: int) -> int:
         return 0 if self.split == "held_out" else epoch
@@ -188,3 +201,13 @@ class PretrainingSamples:
             held_out=self.split == "held_out",
             key=derive_key(self._key, epoch, _SAMPLES),
         )
+
+
+def _rows(spans: Sequence[tuple[Window, int, int]]) -> tuple[SampleRows, dict[int, Shard]]:
+    """The samples at these places of windows, and the shards that they name."""
+    parts: list[SampleRows] = []
+    shards: dict[int, Shard] = {}
+    for window, first, last in spans:
+        parts.append(window.rows(first, last))
+        shards.update(window.shards)
+    return SampleRows.concatenate(parts), shards

@@ -8,11 +8,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
 
 from raybert.samples.chunks import ChunkRule, Chunks, cut_documents, document_keys
+from raybert.samples.compiled import CompiledWindow
 from raybert.samples.counter_hash import derive_key, draws, shuffled
 from raybert.samples.pairs import ChunkTable, Pairs, make_pairs
 from raybert.tokens import Shard
@@ -123,6 +125,18 @@ class Window:
     @property
     def num_samples(self) -> int:
         return len(self._order_C)
+
+    @cached_property
+    def compiled(self) -> CompiledWindow:
+        """What `compiled.micro_shards` takes; needs the package bert-kernels."""
+        return CompiledWindow(
+            self._first_chunk_N,
+            (self._start_C, self._cut_C, self._end_C, self._partner_C, self._order_C),
+            self.shards,
+            limit=self.rule.limit,
+            sample_key=derive_key(self.key, _SAMPLE),
+            truncation_key=derive_key(self.key, _TRUNCATION),
+        )
 
     def rows(self, first: int, last: int) -> SampleRows:
         """The samples at places first ≤ n < last of the window."""

@@ -1,9 +1,11 @@
 //! The Python module `bert_kernels._native`: conversions only, every decision is in `kernels`.
 //!
 //! A tensor is handed over as (address, elements). `bert.kernels` is the one caller: it looks at
-//! types, shapes and layouts, and keeps the tensors alive.
+//! types, shapes and layouts, and keeps the tensors alive. Of the samples it is
+//! `raybert.samples.compiled`.
 
 mod memory;
+mod samples;
 mod team;
 
 use kernels::{Affine, Bf16, Dropout, Gradients, Lookup, Saved, Shape, Step};
@@ -40,6 +42,9 @@ macro_rules! by_format {
 #[pymodule]
 mod _native {
     use super::*;
+
+    #[pymodule_export]
+    use super::samples::{DealtSamples, SampleMasking, SampleWindow, deal_samples};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

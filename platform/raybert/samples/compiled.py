@@ -1,0 +1,173 @@
+"""Micro-shards by compiled code, from the optional package `bert_kernels`.
+
+A batch of numpy calls costs more than its samples do, unless it is a large one. Here one call finds
+a batch's samples and deals them, one builds them. `window`, `packing` and `masking` say what comes
+out, to the bit, and make it where the package is missing or `bert.kernels` is told to go without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from bert import kernels
+from bert.batch import PackedBatch
+from raybert.samples.special_tokens import SpecialTokens
+from raybert.tokens import Shard
+
+if TYPE_CHECKING:
+    from raybert.samples.window import Window
+
+try:
+    from bert_kernels import native as _native
+except ImportError:
+    _native = None
+
+_CPU = torch.device("cpu")
+
+
+def usable() -> bool:
+    """Whether compiled code makes samples: it does wherever it computes for a model on the CPU."""
+    return _native is not None and kernels.usable(_CPU)
+
+
+class CompiledWindow:
+    """A window's columns and shards as compiled code takes them: addresses, found once.
+
+    Args:
+        columns: first chunk of each shard (N+1,), then of each chunk (C,) start, cut, end, partner
+            and the order; see `window.Window`.
+        shards: by number, as many as N.
+        limit: tokens of a sample at most, special tokens not counted.
+        sample_key, truncation_key: of the epoch.
+    """
+
+    def __init__(
+        self,
+        first_chunk_N1: np.ndarray,
+        columns: Sequence[np.ndarray],
+        shards: Mapping[int, Shard],
+        limit: int,
+        sample_key: int,
+        truncation_key: int,
+    ) -> None:
+        numbers_N = np.fromiter(shards, dtype=np.int64)
+        wide = [
+            np.ascontiguousarray(values, dtype=np.int64) for values in (first_chunk_N1, numbers_N)
+        ]
+        narrow = [np.ascontiguousarray(values, dtype=np.int32) for values in columns]
+        ids = [np.ascontiguousarray(shard.ids_T) for shard in shards.values()]
+        self.native = _loaded().SampleWindow(
+            (wide, narrow, ids, shards),
+            tuple(map(_memory, [*wide, *narrow])),
+            [(_memory(ids_T), ids_T.dtype == np.uint32) for ids_T in ids],
+            limit,
+            sample_key,
+            truncation_key,
+        )
+
+
+class CompiledMasking:
+    """A vocabulary's tables as compiled code takes them.
+
+    Args:
+        special: see `masking.choose_masked`.
+        rate, whole_words: the same.
+    """
+
+    def __init__(self, special: SpecialTokens, rate: float, whole_words: bool) -> None:
+        tables = [
+            special.never_masked_V.view(np.uint8),
+            np.ascontiguousarray(special.replacements, dtype=np.int64),
+        ]
+        if whole_words:
+            if special.continuation_V is None:
+                raise ValueError("whole-word masking needs a table of continuation tokens")
+            tables.append(np.ascontiguousarray(special.continuation_V, dtype=bool).view(np.uint8))
+        never_masked, replacements, *continuation = map(_memory, tables)
+        self.native = _loaded().SampleMasking(
+            tables,
+            (special.cls, special.sep, special.mask),
+            round(rate * 2**16),
+            never_masked,
+            replacements,
+            *(continuation or [None]),
+        )
+
+
+def micro_shards(
+    spans: Sequence[tuple[Window, int, int]],
+    num_micro_shards: int,
+    which: range,
+    masking: CompiledMasking,
+    pairs: bool,
+) -> list[PackedBatch]:
+    """Some micro-shards of the batch that takes places first ≤ n < last of each of these windows.
+
+    Returns:
+        What `packing.pack` gives of the samples that `packing.deal` dealt.
+    """
+    if not which:
+        return []
+    dealt = _loaded().deal_samples(
+        [(window.compiled.native, first, last) for window, first, last in spans],
+        num_micro_shards,
+        list(which),
+    )
+    lengths = dealt.lengths()
+    sizes = [len(part) for part in lengths]
+    num_tokens = [sum(part) for part in lengths]
+    num_samples, total = sum(sizes), sum(num_tokens)
+
+    tokens = torch.empty(3 * total, dtype=torch.int64)
+    labels_B = torch.empty(num_samples, dtype=torch.int64)
+    offsets = torch.empty(num_samples + len(sizes), dtype=torch.int32)
+    room = torch.empty(2 * total, dtype=torch.int64)
+    num_masked = dealt.pack(
+        masking.native, *map(_memory_of_tensor, (tokens, offsets, labels_B, room))
+    )
+    # A copy, for the room is several times as large as what was needed of it. By numpy, since torch
+    # would wake its threads, which belong to the step.
+    masked = torch.from_numpy(room.numpy()[: 2 * sum(num_masked)].copy())
+
+    ids, positions, types = _split(tokens, num_tokens, 3)
+    masked_index, masked_labels = _split(masked, num_masked, 2)
+    next_sentence: Sequence[Any] = labels_B.split(sizes) if pairs else [None] * len(sizes)
+    cu_seqlens = offsets.split([size + 1 for size in sizes])
+    return [
+        PackedBatch(
+            input_ids=ids[k],
+            position_ids=positions[k],
+            token_type_ids=types[k],
+            lengths=lengths[k],
+            cu_seqlens=cu_seqlens[k],
+            masked_index=masked_index[k],
+            masked_labels=masked_labels[k],
+            next_sentence_labels=next_sentence[k],
+        )
+        for k in range(len(sizes))
+    ]
+
+
+def _split(values: torch.Tensor, sizes: list[int], times: int) -> list[tuple[torch.Tensor, ...]]:
+    """Parts of these sizes, and again for as many times as the values hold them."""
+    parts = values.split(sizes * times)
+    return [parts[i * len(sizes) : (i + 1) * len(sizes)] for i in range(times)]
+
+
+def _loaded() -> Any:
+    if _native is None:
+        raise RuntimeError("the package bert-kernels is not installed")
+    return _native
+
+
+def _memory(values: np.ndarray) -> tuple[int, int]:
+    assert values.flags.c_contiguous
+    return values.ctypes.data, values.size
+
+
+def _memory_of_tensor(tensor: torch.Tensor) -> tuple[int, int]:
+    return tensor.data_ptr(), tensor.numel()
