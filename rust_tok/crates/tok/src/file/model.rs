@@ -1,8 +1,9 @@
 //! The `model` section, vocabulary and merges included.
 
+use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{MapAccess, Visitor};
+use serde::de::{self, MapAccess, SeqAccess, Visitor};
 use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -48,26 +49,55 @@ impl From<Error> for ParseError {
 
 /// What tells the kind of a model; old files don't name it.
 #[derive(Deserialize)]
-struct Kind {
-    r#type: Option<String>,
+struct Kind<'a> {
+    #[serde(borrow)]
+    r#type: Option<Cow<'a, str>>,
     merges: Option<serde::de::IgnoredAny>,
     max_input_chars_per_word: Option<serde::de::IgnoredAny>,
 }
 
+/// The type when it is what the section begins with, as in every file that names it; so the section
+/// need not be read twice.
+fn leading_type(section: &str) -> Option<&str> {
+    let rest = section.strip_prefix('{')?.trim_ascii_start();
+    let rest = rest.strip_prefix("\"type\"")?.trim_ascii_start();
+    let name = rest.strip_prefix(':')?.trim_ascii_start();
+    let (name, _) = name.strip_prefix('"')?.split_once('"')?;
+    Some(name)
+}
+
+fn kind_of(section: &str) -> std::result::Result<Cow<'_, str>, serde_json::Error> {
+    if let Some(name) = leading_type(section) {
+        return Ok(name.into());
+    }
+    let kind: Kind<'_> = serde_json::from_str(section)?;
+    Ok(kind.r#type.unwrap_or_else(|| {
+        match (
+            kind.merges.is_some(),
+            kind.max_input_chars_per_word.is_some(),
+        ) {
+            (true, _) => "BPE".into(),
+            (false, true) => "WordPiece".into(),
+            (false, false) => "no type".into(),
+        }
+    }))
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct WordPieceIn {
+struct WordPieceIn<'a> {
     #[serde(rename = "type")]
     _type: Option<String>,
     unk_token: String,
     continuing_subword_prefix: String,
     max_input_chars_per_word: usize,
-    vocab: Entries,
+    #[serde(borrow)]
+    vocab: Entries<'a>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct BpeIn {
+struct BpeIn<'a> {
     #[serde(rename = "type")]
     _type: Option<String>,
     dropout: Option<f32>,
@@ -80,28 +110,113 @@ struct BpeIn {
     byte_fallback: bool,
     #[serde(default)]
     ignore_merges: bool,
-    vocab: Entries,
-    merges: MergesIn,
+    #[serde(borrow)]
+    vocab: Entries<'a>,
+    #[serde(borrow)]
+    merges: MergesIn<'a>,
 }
 
+/// A token, not copied where the file has it without escapes.
 #[derive(Deserialize)]
-#[serde(
-    untagged,
-    expecting = "expected merges: all of them pairs of tokens, or all of them lines of two tokens"
-)]
-enum MergesIn {
-    Pairs(Vec<(String, String)>),
-    Lines(Vec<String>),
+#[serde(transparent)]
+struct Token<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl AsRef<str> for Token<'_> {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+enum MergesIn<'a> {
+    Pairs(Vec<(Token<'a>, Token<'a>)>),
+    Lines(Vec<Token<'a>>),
+}
+
+/// One of them, before it is known which of both they all are.
+enum MergeIn<'a> {
+    Pair(Token<'a>, Token<'a>),
+    Line(Token<'a>),
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for MergeIn<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct MergeVisitor;
+        impl<'de> Visitor<'de> for MergeVisitor {
+            type Value = MergeIn<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a pair of tokens, or a line of two tokens")
+            }
+
+            fn visit_borrowed_str<E>(self, line: &'de str) -> std::result::Result<Self::Value, E> {
+                Ok(MergeIn::Line(Token(Cow::Borrowed(line))))
+            }
+
+            fn visit_str<E>(self, line: &str) -> std::result::Result<Self::Value, E> {
+                Ok(MergeIn::Line(Token(Cow::Owned(line.to_owned()))))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(
+                self,
+                mut tokens: A,
+            ) -> std::result::Result<Self::Value, A::Error> {
+                let mut next = |number| {
+                    let token = tokens.next_element()?;
+                    token.ok_or_else(|| de::Error::invalid_length(number, &"a pair of tokens"))
+                };
+                Ok(MergeIn::Pair(next(0)?, next(1)?))
+            }
+        }
+        deserializer.deserialize_any(MergeVisitor)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for MergesIn<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct MergesVisitor;
+        impl<'de> Visitor<'de> for MergesVisitor {
+            type Value = MergesIn<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(
+                    "merges: all of them pairs of tokens, or all of them lines of two tokens",
+                )
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(
+                self,
+                mut merges: A,
+            ) -> std::result::Result<Self::Value, A::Error> {
+                let (mut pairs, mut lines) = (Vec::new(), Vec::new());
+                while let Some(merge) = merges.next_element()? {
+                    match merge {
+                        MergeIn::Pair(left, right) => pairs.push((left, right)),
+                        MergeIn::Line(line) => lines.push(line),
+                    }
+                    if !pairs.is_empty() && !lines.is_empty() {
+                        let found = de::Unexpected::Other("both in one list");
+                        return Err(de::Error::invalid_type(found, &self));
+                    }
+                }
+                Ok(if lines.is_empty() {
+                    MergesIn::Pairs(pairs)
+                } else {
+                    MergesIn::Lines(lines)
+                })
+            }
+        }
+        deserializer.deserialize_seq(MergesVisitor)
+    }
 }
 
 /// A vocabulary in the order of the file; a token that comes again takes its last id.
-struct Entries(Vec<(String, u32)>);
+struct Entries<'a>(Vec<(Token<'a>, u32)>);
 
-impl<'de> Deserialize<'de> for Entries {
+impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
         struct EntriesVisitor;
         impl<'de> Visitor<'de> for EntriesVisitor {
-            type Value = Entries;
+            type Value = Entries<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a map of tokens to ids")
@@ -110,7 +225,7 @@ impl<'de> Deserialize<'de> for Entries {
             fn visit_map<A: MapAccess<'de>>(
                 self,
                 mut map: A,
-            ) -> std::result::Result<Entries, A::Error> {
+            ) -> std::result::Result<Self::Value, A::Error> {
                 let mut entries = Vec::new();
                 while let Some(entry) = map.next_entry()? {
                     entries.push(entry);
@@ -122,14 +237,14 @@ impl<'de> Deserialize<'de> for Entries {
     }
 }
 
-impl Entries {
+impl Entries<'_> {
     fn vocab(self) -> Result<Vocab> {
         let damaged = |message| Error::Damaged {
             place: "model vocab".to_owned(),
             message,
         };
         let mut vocab = Vocab::default();
-        for (token, id) in self.0 {
+        for (Token(token), id) in self.0 {
             if id > MAX_ID {
                 return Err(damaged(format!("id {id} of {token:?} is over {MAX_ID}")));
             }
@@ -145,20 +260,9 @@ impl Entries {
 
 /// Reads the section.
 pub(super) fn parse(text: &str) -> std::result::Result<(Vocab, Parsed), ParseError> {
-    let kind: Kind = serde_json::from_str(text)?;
-    let name = kind.r#type.as_deref().unwrap_or(
-        match (
-            kind.merges.is_some(),
-            kind.max_input_chars_per_word.is_some(),
-        ) {
-            (true, _) => "BPE",
-            (false, true) => "WordPiece",
-            (false, false) => "no type",
-        },
-    );
-    match name {
+    match &*kind_of(text)? {
         "WordPiece" => {
-            let section: WordPieceIn = serde_json::from_str(text)?;
+            let section: WordPieceIn<'_> = serde_json::from_str(text)?;
             let vocab = section.vocab.vocab()?;
             let config = WordPieceConfig {
                 unk_token: section.unk_token,
@@ -181,7 +285,7 @@ fn unsupported(name: impl Into<String>, allowed: &'static str) -> Error {
     }
 }
 
-fn bpe(section: BpeIn) -> Result<(Vocab, Parsed)> {
+fn bpe(section: BpeIn<'_>) -> Result<(Vocab, Parsed)> {
     if let Some(dropout) = section.dropout.filter(|&dropout| dropout != 0.0) {
         return Err(unsupported(format!("dropout {dropout}"), "null"));
     }
@@ -200,10 +304,6 @@ fn bpe(section: BpeIn) -> Result<(Vocab, Parsed)> {
         }
     }
     let vocab = section.vocab.vocab()?;
-    let merges = match section.merges {
-        MergesIn::Pairs(pairs) => pairs,
-        MergesIn::Lines(lines) => split_merges(lines.iter().map(String::as_str))?,
-    };
     let config = BpeConfig {
         unk_token: section.unk_token,
         fuse_unk: section.fuse_unk,
@@ -211,16 +311,22 @@ fn bpe(section: BpeIn) -> Result<(Vocab, Parsed)> {
         continuing_subword_prefix: section.continuing_subword_prefix,
         end_of_word_suffix: section.end_of_word_suffix,
     };
-    let model = Bpe::new(config, &vocab, &merges)?;
+    let model = match section.merges {
+        MergesIn::Pairs(pairs) => Bpe::new(config, &vocab, &pairs)?,
+        MergesIn::Lines(lines) => {
+            let lines = lines.iter().map(AsRef::as_ref);
+            Bpe::new(config, &vocab, &split_merges(lines)?)?
+        }
+    };
     Ok((vocab, Parsed::Bpe(model)))
 }
 
 /// Merges as lines of two tokens; `#version` lines don't count.
-fn split_merges<'a>(lines: impl Iterator<Item = &'a str>) -> Result<Vec<(String, String)>> {
+fn split_merges<'a>(lines: impl Iterator<Item = &'a str>) -> Result<Vec<(&'a str, &'a str)>> {
     let mut merges = Vec::new();
     for line in lines.filter(|line| !line.starts_with("#version")) {
-        match line.split(' ').collect::<Vec<_>>()[..] {
-            [left, right] => merges.push((left.to_owned(), right.to_owned())),
+        match line.split_once(' ') {
+            Some((left, right)) if !right.contains(' ') => merges.push((left, right)),
             _ => {
                 return Err(Error::Damaged {
                     place: format!("model, merge {}", merges.len() + 1),

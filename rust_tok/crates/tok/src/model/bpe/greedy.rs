@@ -23,7 +23,7 @@
 //! tables that aren't.
 
 use super::Merges;
-use super::merge::Queue;
+use super::merge::{BytePairs, Queue, SHORT};
 use super::trie::Trie;
 use crate::id::Id;
 
@@ -36,6 +36,17 @@ struct Made {
     number: u32,
     /// Length in bytes; 0 for what merging never gives.
     len: u32,
+}
+
+/// What gives a token, as the list of merges has it.
+#[derive(Clone, Copy)]
+enum Origin {
+    /// No merge.
+    Byte,
+    /// The one of this rank.
+    Merge(u32),
+    /// Several.
+    Merges,
 }
 
 /// What mostly tells that two tokens are compatible, apart from the rest since it is all that is read
@@ -109,18 +120,36 @@ impl Greedy {
     pub(super) fn new(
         merges: &Merges,
         bytes: &[u32; 256],
+        byte_pairs: &BytePairs,
         texts: &[(Vec<u8>, u32)],
     ) -> Option<Self> {
         let num_ids = texts.iter().map(|(_, id)| *id as usize + 1).max()?;
+        let mut origins = vec![Origin::Byte; num_ids];
+        for (rank, &product) in (0..).zip(&merges.products) {
+            if let Some(origin) = origins.get_mut(product as usize) {
+                *origin = match origin {
+                    Origin::Byte => Origin::Merge(rank),
+                    Origin::Merge(_) | Origin::Merges => Origin::Merges,
+                };
+            }
+        }
         let mut made = vec![Made::default(); num_ids];
         let mut lasting = Vec::with_capacity(texts.len());
         let (mut queue, mut ids) = (Queue::default(), Vec::new());
         let mut merged: Vec<u32> = Vec::new();
         for (text, id) in texts {
-            ids.clear();
             merged.clear();
-            ids.extend(text.iter().map(|&byte| bytes[usize::from(byte)]));
-            let last = queue.merge(merges, &ids, &mut merged);
+            let last = match origins[*id as usize] {
+                Origin::Merge(rank) if text.len() <= SHORT => {
+                    byte_pairs.merge(merges, text, &mut merged);
+                    Some(rank)
+                }
+                _ => {
+                    ids.clear();
+                    ids.extend(text.iter().map(|&byte| bytes[usize::from(byte)]));
+                    queue.merge(merges, &ids, &mut merged)
+                }
+            };
             if merged != [*id] {
                 continue;
             }
@@ -155,6 +184,11 @@ impl Greedy {
             marks,
             prefixes: prefixes.into(),
         })
+    }
+
+    /// True for a token that its own bytes encode to.
+    pub(super) fn lasts(&self, id: u32) -> bool {
+        self.made.get(id as usize).is_some_and(|made| made.len > 0)
     }
 
     /// True when the merges leave the two tokens apart.

@@ -100,7 +100,11 @@ struct PieceScratch {
 
 impl Bpe {
     /// Checks the merges against the vocabulary.
-    pub fn new(config: BpeConfig, vocab: &Vocab, pairs: &[(String, String)]) -> Result<Self> {
+    pub fn new(
+        config: BpeConfig,
+        vocab: &Vocab,
+        pairs: &[(impl AsRef<str>, impl AsRef<str>)],
+    ) -> Result<Self> {
         let merges = Merges::new(vocab, pairs)?;
         let mut name = [0; 4];
         let bytes = BYTE_TO_CHAR.map(|c| vocab.id(c.encode_utf8(&mut name)));
@@ -121,7 +125,8 @@ impl Bpe {
             .collect();
         let known = all_known(&bytes);
         let byte_pairs = known.map(|bytes| BytePairs::new(&merges, &bytes));
-        let greedy = known.and_then(|bytes| Greedy::new(&merges, &bytes, &texts));
+        let greedy = (known.zip(byte_pairs.as_ref()))
+            .and_then(|(bytes, pairs)| Greedy::new(&merges, &bytes, pairs, &texts));
         let whole = if config.ignore_merges {
             texts
                 .into_iter()
@@ -149,10 +154,18 @@ impl Bpe {
     /// Puts the texts of the tokens into a table.
     pub fn fill<I: Id>(&self, vocab: &Vocab, cache: &mut WordCache<I>) {
         let (mut scratch, mut ids) = (MergeScratch::default(), Vec::new());
-        for piece in vocab.iter().filter_map(|(token, _)| token_text(token)) {
+        let lasts = |id| self.greedy.as_ref().is_some_and(|greedy| greedy.lasts(id));
+        for (token, id) in vocab.iter() {
+            let Some(piece) = token_text(token) else {
+                continue;
+            };
             ids.clear();
             cache.append(&piece, &mut ids, |ids| {
-                self.encode_piece(&piece, &mut scratch, ids);
+                if lasts(id) {
+                    ids.push(I::new(id));
+                } else {
+                    self.encode_piece(&piece, &mut scratch, ids);
+                }
             });
         }
     }
@@ -206,7 +219,7 @@ impl Bpe {
 }
 
 impl Merges {
-    fn new(vocab: &Vocab, pairs: &[(String, String)]) -> Result<Self> {
+    fn new(vocab: &Vocab, pairs: &[(impl AsRef<str>, impl AsRef<str>)]) -> Result<Self> {
         if pairs.len() > MAX_ID as usize {
             return Err(Error::Damaged {
                 place: "model".to_owned(),
@@ -217,6 +230,7 @@ impl Merges {
         let mut products = Vec::with_capacity(pairs.len());
         let mut merged = String::new();
         for (number, (left, right)) in (1..).zip(pairs) {
+            let (left, right) = (left.as_ref(), right.as_ref());
             merged.clear();
             merged.push_str(left);
             merged.push_str(right);
@@ -240,7 +254,11 @@ impl Merges {
 
 /// The bytes that a token stands for; `None` when it has characters outside of the alphabet.
 fn token_text(token: &str) -> Option<Vec<u8>> {
-    token.chars().map(char_to_byte).collect()
+    let mut text = Vec::with_capacity(token.len());
+    for c in token.chars() {
+        text.push(char_to_byte(c)?);
+    }
+    Some(text)
 }
 
 fn all_known(bytes: &[Option<u32>; 256]) -> Option<[u32; 256]> {

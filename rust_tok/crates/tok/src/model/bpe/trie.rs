@@ -23,10 +23,15 @@ const CHILDLESS: u32 = 1;
 /// No base ends like this, so that free places that claim to be reached from such a one never are.
 const UNUSED: u32 = 0;
 
-/// As many children are looked for a place from further on.
+/// Places whose numbers differ in the lowest 8 bits only: a node's children are in one block.
+const BLOCK: usize = 256;
+/// A bit for each place of a block, or for each base.
+type Places = [u64; BLOCK / 64];
+
+/// So many children are looked for a place apart from fewer.
 const MANY: usize = 8;
-/// Free places that may be refused before they are given up for later nodes too.
-const PATIENCE: usize = 32;
+/// Blocks that may refuse a node before the first of them is given up for later ones too.
+const PATIENCE: usize = 2;
 
 impl Node {
     fn new(base: u32, value: u32, byte: u8) -> Self {
@@ -60,15 +65,14 @@ impl Trie {
     pub(super) fn new(entries: &[(&[u8], u32)]) -> Self {
         let mut builder = Builder {
             trie: Self {
-                nodes: (0..512).map(Node::free).collect(),
+                nodes: (0..BLOCK).map(Node::free).collect(),
                 root: 0,
             },
-            taken: vec![true; 256],
-            bases: vec![true; 256],
-            next: [256; 2],
+            taken: vec![[u64::MAX; 4]],
+            bases: vec![[u64::MAX; 4]],
+            next: [1; 2],
+            bytes: Vec::new(),
         };
-        builder.taken.resize(512, false);
-        builder.bases.resize(512, false);
         builder.trie.root = builder.place(entries, 0);
         builder.trie
     }
@@ -94,29 +98,29 @@ impl Trie {
 
 struct Builder {
     trie: Trie,
-    taken: Vec<bool>,
-    bases: Vec<bool>,
-    /// Where to look for places of few and of many children: what lies before is nearly full.
+    /// By block.
+    taken: Vec<Places>,
+    /// By block.
+    bases: Vec<Places>,
+    /// The first block with places for few and for many children: those before are nearly full.
     next: [usize; 2],
+    /// Of the children that are being placed.
+    bytes: Vec<u8>,
 }
 
 impl Builder {
     /// Places all below the node that the strings reach with `depth` bytes; returns its base.
     fn place(&mut self, entries: &[(&[u8], u32)], depth: usize) -> u32 {
-        let children: Vec<_> = entries
-            .chunk_by(|a, b| a.0[depth] == b.0[depth])
-            .map(|child| (child[0].0[depth], child))
-            .collect();
-        if children.is_empty() {
+        if entries.is_empty() {
             return CHILDLESS;
         }
-        let bytes: Vec<u8> = children.iter().map(|(byte, _)| *byte).collect();
-        let base = self.find_base(&bytes);
-        self.bases[base as usize] = true;
-        for &(byte, _) in &children {
-            self.taken[(base ^ u32::from(byte)) as usize] = true;
-        }
-        for (byte, child) in children {
+        let children = entries.chunk_by(|a, b| a.0[depth] == b.0[depth]);
+        let byte_of = |child: &[(&[u8], u32)]| child[0].0[depth];
+        self.bytes.clear();
+        self.bytes.extend(children.clone().map(byte_of));
+        let base = self.take_base();
+        for child in children {
+            let byte = byte_of(child);
             let (ends, below) = match child {
                 [(string, value), below @ ..] if string.len() == depth + 1 => (*value, below),
                 below => (NONE, below),
@@ -127,41 +131,69 @@ impl Builder {
         base
     }
 
-    fn find_base(&mut self, bytes: &[u8]) -> u32 {
-        let first = u32::from(bytes[0]);
-        let many = usize::from(bytes.len() >= MANY);
-        let taken = |place: &usize| self.taken.get(*place).is_some_and(|&taken| taken);
-        let mut place = self.next[many];
-        while taken(&place) {
-            place += 1;
-        }
-        self.next[many] = place;
-        let mut refused = 0;
+    /// Takes a base that no node has, and the places of the children from there.
+    fn take_base(&mut self) -> u32 {
+        let many = usize::from(self.bytes.len() >= MANY);
+        let first = self.next[many];
+        let mut block = first;
         loop {
-            while place + 256 > self.taken.len() {
-                let len = self.taken.len() + 256;
-                self.taken.resize(len, false);
-                self.bases.resize(len, false);
+            if block == self.taken.len() {
+                self.taken.push(Places::default());
+                self.bases.push(Places::default());
                 let nodes = &mut self.trie.nodes;
-                nodes.extend((nodes.len()..len).map(Node::free));
+                nodes.extend((nodes.len()..nodes.len() + BLOCK).map(Node::free));
             }
-            if self.taken[place] {
-                place += 1;
-                continue;
-            }
-            let base = place as u32 ^ first;
-            let child = |byte: &u8| (base ^ u32::from(*byte)) as usize;
-            let fits = || bytes.iter().all(|byte| !self.taken[child(byte)]);
-            if base & 0xFF != UNUSED && !self.bases[base as usize] && fits() {
+            if let Some(base) = self.base_in(block) {
+                add(&mut self.bases, base);
+                for &byte in &self.bytes {
+                    add(&mut self.taken, base ^ u32::from(byte));
+                }
                 return base;
             }
-            place += 1;
-            refused += 1;
-            if refused == PATIENCE {
-                self.next[many] = place;
+            block += 1;
+            if block == first + PATIENCE {
+                self.next[many] += 1;
             }
         }
     }
+
+    /// The least such base of a block. Sixty-four are looked at together.
+    fn base_in(&self, block: usize) -> Option<u32> {
+        let (taken, bases) = (&self.taken[block], &self.bases[block]);
+        (0..bases.len()).find_map(|word| {
+            let mut unfit = bases[word] | u64::from(word == 0) << UNUSED;
+            for &byte in &self.bytes {
+                unfit |= exchanged(taken[word ^ usize::from(byte >> 6)], byte & 63);
+            }
+            let bit = unfit.trailing_ones() as usize;
+            (bit < 64).then_some((block * BLOCK + word * 64 + bit) as u32)
+        })
+    }
+}
+
+fn add(blocks: &mut [Places], place: u32) {
+    let place = place as usize;
+    blocks[place / BLOCK][place % BLOCK / 64] |= 1 << (place % 64);
+}
+
+/// The bits in another order: bit `i` is what bit `i ^ by` was.
+fn exchanged(mut bits: u64, by: u8) -> u64 {
+    // Bits 0, 2, 4, ...; 0, 1, 4, 5, ...; and so on: those that are exchanged with higher ones.
+    const LOWER: [u64; 6] = [
+        0x5555_5555_5555_5555,
+        0x3333_3333_3333_3333,
+        0x0F0F_0F0F_0F0F_0F0F,
+        0x00FF_00FF_00FF_00FF,
+        0x0000_FFFF_0000_FFFF,
+        0x0000_0000_FFFF_FFFF,
+    ];
+    for (step, lower) in LOWER.into_iter().enumerate() {
+        if by >> step & 1 == 1 {
+            let distance = 1 << step;
+            bits = (bits >> distance) & lower | (bits & lower) << distance;
+        }
+    }
+    bits
 }
 
 #[cfg(test)]
@@ -171,6 +203,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn bits_are_exchanged() {
+        for by in 0..64u8 {
+            for bit in 0..64u8 {
+                assert_eq!(exchanged(1 << (bit ^ by), by), 1 << bit);
+            }
+        }
+    }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 64 }))]
