@@ -63,3 +63,21 @@ def test_gpu_that_cannot_compute_is_refused(monkeypatch: pytest.MonkeyPatch):
 def test_a_cpu_needs_no_deterministic_mode():
     make_repeatable(torch.device("cpu"))
     assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_repeatable_kernels_do_not_fill_empty_memory(
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+):
+    filled = torch.utils.deterministic.fill_uninitialized_memory
+    benchmark = torch.backends.cudnn.benchmark
+
+    def undo() -> None:
+        torch.use_deterministic_algorithms(False)
+        torch.utils.deterministic.fill_uninitialized_memory = filled
+        torch.backends.cudnn.benchmark = benchmark
+
+    request.addfinalizer(undo)
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")  # and is put back
+    make_repeatable(torch.device("cuda"))
+    assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.utils.deterministic.fill_uninitialized_memory

@@ -85,6 +85,8 @@ def make_repeatable(device: torch.device) -> None:
         return
     os.environ.setdefault(_CUBLAS_WORKSPACE, ":4096:8")
     torch.use_deterministic_algorithms(True)
+    # Else every empty tensor is filled first, a pass over logits and activations; none is read.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
     torch.backends.cudnn.benchmark = False
 
 
