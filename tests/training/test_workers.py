@@ -1,43 +1,19 @@
 """Law 2: any number of workers ends with the same bytes, and reports the same numbers."""
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 from training.engine_workers import MICRO_SHARDS, RESUMED_MICRO_SHARDS, SAVED_AT, SIDE_BY_SIDE
-
-TESTS = Path(__file__).parents[1]
-
-
-def run_group(folder: Path, size: int) -> list[dict[str, Any]]:
-    """Runs one group of worker processes; each worker's outcomes."""
-    folder.mkdir()
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-m", "training.engine_workers", str(rank), str(size), str(folder)],
-            cwd=TESTS,
-            env=environment,
-        )
-        for rank in range(size)
-    ]
-    try:
-        assert [worker.wait(timeout=300) for worker in workers] == [0] * size
-    finally:
-        for worker in workers:
-            worker.kill()
-    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(size)]
+from training.groups import run_group
 
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[dict[str, Any]]]:
     """By size of the group. The group of 2 saves a checkpoint that those of 1 and 3 resume."""
     folder = tmp_path_factory.mktemp("groups")
-    return {size: run_group(folder / str(size), size) for size in (2, 1, 3)}
+    return {
+        size: run_group("training.engine_workers", folder / str(size), size) for size in (2, 1, 3)
+    }
 
 
 @pytest.mark.parametrize("size", [2, 3])

@@ -32,12 +32,13 @@ class OptimizationSettings(Section):
     )
     reduction: Literal["canonical", "fast"] = identity(
         "canonical",
-        "canonical: the same bits for any number of workers; fast: plain all-reduce",
+        "canonical: the same bits for any number of workers; fast: whatever order costs least, on "
+        "CUDA during the backward pass",
     )
     kernels: Literal["auto", "native", "torch"] = operational(
         "auto",
         "auto takes the compiled CPU kernels of bert-kernels where they are installed, on CUDA "
-        "Triton's flash attention; other kernels round differently in the last bits",
+        "Triton's; other kernels round differently in the last bits",
     )
     activation_checkpointing: bool = operational(
         False, "recompute activations in the backward pass: less memory, more time"

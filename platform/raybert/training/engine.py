@@ -28,13 +28,20 @@ from raybert.training.group import WorkerGroup
 from raybert.training.lanes import Lanes
 from raybert.training.objectives import Objective
 from raybert.training.optimizer import AdamW, AdamWSettings, block_norms, clip_factor
+from raybert.training.overlap import OverlappedReduction, pays
 from raybert.training.precision import (
     LossScale,
     PrecisionName,
+    cast_again,
     forward_context,
     weights_cast_once,
 )
-from raybert.training.reduction import CanonicalReduction, FastReduction, GradientStack
+from raybert.training.reduction import (
+    CanonicalReduction,
+    FastReduction,
+    GradientStack,
+    Reduction,
+)
 from raybert.training.report import SkipWatch, StepReport
 from raybert.training.schedule import linear_schedule
 from raybert.training.tree import worker_range
@@ -99,6 +106,8 @@ class Engine:
         precision: of the forward and backward passes, resolved (`choose_precision`).
         group: the workers; the default process group, or this process alone.
         rate_of: factor of the learning rate by a parameter's name; by default 1 for all.
+        overlap: whether several workers with the fast reduction exchange gradients during the
+            backward pass; by default on CUDA, where other units do it.
         section: of the settings tree that `settings` is, for messages.
 
     Attributes:
@@ -119,6 +128,7 @@ class Engine:
         precision: PrecisionName = "fp32",
         group: WorkerGroup | None = None,
         rate_of: Callable[[str], float] | None = None,
+        overlap: bool | None = None,
         section: str = "pretraining",
     ) -> None:
         self.model = model
@@ -136,16 +146,22 @@ class Engine:
             self.group.rank,
             AdamWSettings(settings.weight_decay, settings.beta1, settings.beta2, settings.epsilon),
         )
-        if settings.reduction == "canonical":
-            make_repeatable(self.device)
-            self._reduction = CanonicalReduction(num_micro_shards, self.group)
-        else:
-            self._reduction = FastReduction(self.group)
+        self._reduction = self._make_reduction(overlap)
         self._gradients = GradientStack(self._flat)
         self._copies = WeightCopies()
         self._lanes = self._make_lanes(micro_shard_threads)
         self._loss_scale = LossScale(precision, self.device)
         self._skips = SkipWatch(settings.max_nonfinite_steps, settings.batch_size, section)
+
+    def _make_reduction(self, overlap: bool | None) -> Reduction:
+        if self._settings.reduction == "canonical":
+            make_repeatable(self.device)
+            return CanonicalReduction(self.num_micro_shards, self.group)
+        if overlap is None:
+            overlap = pays(self.device)
+        if overlap and self.group.size > 1:
+            return OverlappedReduction(self.model, self._flat, self.group)
+        return FastReduction(self.group)
 
     def _make_lanes(self, threads_each: MicroShardThreads) -> Lanes:
         threads, model, slots = torch.get_num_threads(), self.model, self._flat.slots
@@ -223,8 +239,20 @@ class Engine:
         self._copies.renew()
         plan = self._reduction.plan(self.micro_shards, self._lanes.count)
         with weights_cast_once(self._copies), adding_directly():
-            self._lanes.accumulate(plan, self._gradients, compute)
+            self._lanes.accumulate(plan, self._gradients, compute, self._before_last())
         return rows_KC
+
+    def _before_last(self) -> Callable[[Tensor], None] | None:
+        """What to do before the last micro-shard, if anything, given the sum it adds onto."""
+        reduction = self._reduction
+        if not isinstance(reduction, OverlappedReduction):
+            return None
+
+        def begin(sum_N: Tensor) -> None:
+            cast_again()
+            reduction.begin(sum_N)
+
+        return begin
 
     def _backward(
         self, model: nn.Module, batch: PackedBatch, dropout: DropoutKey, weights_P: Tensor

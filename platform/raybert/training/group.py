@@ -77,6 +77,15 @@ class WorkerGroup:
         dist.reduce_scatter_tensor(sum_L, values_N)
         return sum_L
 
+    def begin_adding_(self, values: Tensor, owner: int) -> dist.Work:
+        """Begins to add values over the workers, in place on one; the others' are spoilt.
+
+        Called among more than one worker. Until the end is waited for they must not be touched.
+        """
+        work = dist.reduce(values, owner, async_op=True)
+        assert work is not None  # asynchronous, and this worker is in the group
+        return work
+
     def share_slices_(self, values_N: Tensor) -> None:
         """Completes a vector of which each worker holds its own slice, in place."""
         if self.size == 1:

@@ -70,16 +70,24 @@ class Lanes:
         self._pool = None if num_threads is None else _start(num_lanes, num_threads)
 
     def accumulate(
-        self, plan: Sequence[Instruction], gradients: GradientStack, compute: Compute
+        self,
+        plan: Sequence[Instruction],
+        gradients: GradientStack,
+        compute: Compute,
+        before_last: Callable[[Tensor], None] | None = None,
     ) -> None:
         """Carries out a plan; partial sums are left on the stack.
 
         Args:
             compute: forward and backward passes of a micro-shard, called in several threads.
+            before_last: where the plan is one sum, called with it before the last micro-shard is
+                computed; that one's backward pass makes it final.
 
         Raises:
             Exception: what `compute` raised first in the plan's order, once no lane is at work.
         """
+        if len(plan) > 1:
+            before_last = None
         sums = (instruction for instruction in plan if isinstance(instruction, SumLeaves))
         computed: deque[Tensor] = deque()
         for instruction in plan:
@@ -89,21 +97,25 @@ class Lanes:
             if not computed:
                 turn = list(islice(sums, self.count))
                 buffers = [gradients.spare() for _ in turn]
-                self._compute(turn, buffers, compute)
+                self._compute(turn, buffers, compute, before_last)
                 computed.extend(buffers)
             gradients.push(computed.popleft())
 
     def _compute(
-        self, turn: Sequence[SumLeaves], buffers: Sequence[Tensor], compute: Compute
+        self,
+        turn: Sequence[SumLeaves],
+        buffers: Sequence[Tensor],
+        compute: Compute,
+        before_last: Callable[[Tensor], None] | None,
     ) -> None:
         work = list(zip(self._lanes, turn, buffers, strict=False))
         if self._pool is None:
             for lane, leaves, sum_N in work:
-                _sum(lane, leaves, sum_N, compute)
+                _sum(lane, leaves, sum_N, compute, before_last)
             return
         # A copy for each: two threads can't be inside of one context.
         futures = [
-            self._pool.submit(contextvars.copy_context().run, _sum, *parts, compute)
+            self._pool.submit(contextvars.copy_context().run, _sum, *parts, compute, before_last)
             for parts in work
         ]
         wait(futures)
@@ -111,10 +123,18 @@ class Lanes:
             future.result()
 
 
-def _sum(lane: Lane, instruction: SumLeaves, sum_N: Tensor, compute: Compute) -> None:
+def _sum(
+    lane: Lane,
+    instruction: SumLeaves,
+    sum_N: Tensor,
+    compute: Compute,
+    before_last: Callable[[Tensor], None] | None,
+) -> None:
     lane.bind(sum_N.zero_())
     with casts_shared_by_threads():
         for leaf in instruction.leaves:
+            if before_last is not None and leaf == instruction.leaves[-1]:
+                before_last(sum_N)
             compute(lane.model, leaf)
 
 

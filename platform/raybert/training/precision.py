@@ -141,6 +141,15 @@ def weights_cast_once(copies: WeightCopies | None = None) -> Iterator[None]:
             torch.clear_autocast_cache()
 
 
+def cast_again() -> None:
+    """Has the next forward pass make copies of its own, inside of `weights_cast_once` too.
+
+    A backward pass takes the newest nodes first. Copies of an earlier micro-shard are older than
+    all else, so their weights would get their gradients at its very end, all at once.
+    """
+    torch.clear_autocast_cache()
+
+
 @contextlib.contextmanager
 def casts_shared_by_threads() -> Iterator[None]:
     """What a thread that works inside another's `weights_cast_once` is to be in.
