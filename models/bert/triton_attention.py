@@ -242,7 +242,7 @@ class _FlashAttention(torch.autograd.Function):
         log_sums_TH = qkv_TX.new_empty(len(qkv_TX), num_heads, dtype=torch.float32)
         head_size = context_TD.shape[1] // num_heads
         queries, keys = _block(head_size, qkv_TX.dtype)
-        shared = _Shared(head_size, key, rate)
+        shared = _Shared(head_size, qkv_TX.dtype, key, rate)
         forward_kernel[_grid(layout, num_heads, queries)](
             qkv_TX, context_TD, log_sums_TH, layout.cu_seqlens, *shared.drop,
             shared.scale_log2, num_heads, max_length, Q=queries, K=keys, **shared.constants,
@@ -276,7 +276,9 @@ class _FlashAttention(torch.autograd.Function):
 class _Shared:
     """What all kernels are given alike."""
 
-    def __init__(self, head_size: int, key: SiteKey | None, rate: float) -> None:
+    def __init__(
+        self, head_size: int, dtype: torch.dtype, key: SiteKey | None, rate: float
+    ) -> None:
         if key is None:
             key, rate = SiteKey(0, 0), 0.0
         self.drop = key.row_key, key.column_key, keep_limit(rate) + (1 << 15), keep_scale(rate)
@@ -288,15 +290,24 @@ class _Shared:
             "PADDED": max(16, triton.next_power_of_2(head_size)),
             "DROPS": rate > 0,
             "PRECISION": "ieee" if exact else "tf32",
-            "num_warps": 4,
+            "num_warps": _num_warps(dtype),
         }
 
 
 def _block(head_size: int, dtype: torch.dtype) -> tuple[int, int]:
-    """Queries and keys of a program at a time, such that it fits registers and shared memory."""
+    """Queries and keys of a program at a time.
+
+    Such that compute capability 8.6's 99 KiB of shared memory hold them, and registers nearly all
+    values, as the compiler reports them.
+    """
     if dtype == torch.float32:
-        return (32, 32) if head_size > 64 else (64, 32)
-    return (64, 64)
+        return (16, 16) if head_size > 64 else (32, 32)
+    return (64, 32) if head_size > 64 else (64, 64)
+
+
+def _num_warps(dtype: torch.dtype) -> int:
+    # Exact float32 products have no tensor cores: operands lie in registers, which more warps have.
+    return 8 if dtype == torch.float32 else 4
 
 
 def _grid(layout: SequenceLayout, num_heads: int, block: int) -> tuple[int, int]:

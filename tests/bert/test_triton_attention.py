@@ -5,6 +5,11 @@ The interpreter multiplies bfloat16 by its bit patterns, so that format can't be
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
@@ -73,3 +78,55 @@ def test_outputs_and_gradients_are_those_of_plain_torch(
     for mine, wanted in zip(found, expected, strict=True):
         assert mine.dtype == dtype
         torch.testing.assert_close(mine.float(), wanted, rtol=bounds[dtype], atol=bounds[dtype])
+
+
+COMPILE = """
+import re, sys, torch, triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from bert import triton_attention as ours
+
+dtype, head_size, capability = getattr(torch, sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+queries, keys = ours._block(head_size, dtype)
+constants = {
+    "HEAD": head_size, "PADDED": triton.next_power_of_2(head_size), "Q": queries, "K": keys,
+    "DROPS": True, "PRECISION": "ieee",
+}
+low = {"bfloat16": "*bf16", "float32": "*fp32"}[sys.argv[1]]
+types = {"log_sums": "*fp32", "deltas": "*fp32", "cu_seqlens": "*i32"}
+types |= dict.fromkeys(("keep", "scale", "scale_log2"), "fp32")
+types |= dict.fromkeys(("row_key", "column_key", "threshold", "num_heads", "max_length"), "i32")
+types |= dict.fromkeys(constants, "constexpr")
+for kernel in (ours.forward_kernel, ours.queries_backward_kernel, ours.keys_backward_kernel):
+    signature = {name: types.get(name, low) for name in kernel.arg_names}
+    aligned = {
+        (place,): [["tt.divisibility", 16]]
+        for place, name in enumerate(kernel.arg_names) if signature[name].startswith("*")
+    }
+    compiled = triton.compile(
+        ASTSource(kernel, signature, constants, aligned),
+        target=GPUTarget("cuda", capability, 32),
+        options={"num_warps": ours._num_warps(dtype)},
+    )
+    ptx = compiled.asm["ptx"]
+    print(compiled.metadata.shared, bool(re.search(r"\\b(atom|red)[.]", ptx)))
+"""
+
+
+@pytest.mark.parametrize(
+    ("dtype", "head_size", "capability"),
+    [("bfloat16", 64, 90), ("bfloat16", 128, 86), ("float32", 64, 86), ("float32", 128, 86)],
+)
+def test_it_compiles_to_what_fits_a_gpu_without_atomics(
+    dtype: str, head_size: int, capability: int, tmp_path: Path
+) -> None:
+    """As it would on a GPU of that capability; the interpreter takes more than the compiler."""
+    environment = {**os.environ, "TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-c", COMPILE, dtype, str(head_size), str(capability)]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    kernels = [line.split() for line in run.stdout.splitlines()]
+    assert len(kernels) == 3
+    for shared_bytes, has_atomics in kernels:
+        assert int(shared_bytes) <= 99 * 1024
+        assert has_atomics == "False"
