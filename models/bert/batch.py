@@ -357,7 +357,7 @@ def _flat(sequences: Sequence[Sequence[int]]) -> np.ndarray:
 
 
 def _require(name: str, tensor: Any, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
-    if tensor.dtype != dtype or tuple(tensor.shape) != shape:
+    if tensor.dtype != dtype or tensor.shape != shape:
         raise ValueError(
             f"{name} must be {str(dtype).removeprefix('torch.')} of shape {shape}, "
             f"not {str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"

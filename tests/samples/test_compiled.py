@@ -1,6 +1,7 @@
 """Compiled code makes the very samples that numpy makes."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from samples.corpora import FIRST_TOKEN, random_lengths, write_corpus
 
 from bert import kernels
 from raybert.samples import PretrainingSamples, compiled
+from raybert.samples.chunks import ChunkRule, cut_documents
 from raybert.settings import SampleSettings
 
 needs_package = pytest.mark.skipif(
@@ -80,6 +82,44 @@ def special_of(corpus, share_never_masked):
         never_masked=(*range(FIRST_TOKEN), *kept),
         continuation_V=rng.random(vocab_size) < 0.5,
     )
+
+
+def cut_both(*documents):
+    """Chunks by compiled code and by numpy."""
+    by_code = cut_documents(*documents)
+    kernels.choose("torch")
+    try:
+        return by_code, cut_documents(*documents)
+    finally:
+        kernels.choose("auto")
+
+
+@needs_package
+@given(data=st.data())
+@settings(max_examples=200, deadline=None)
+def test_documents_are_cut_as_by_numpy(data):
+    sentence = st.integers(0, 40)
+    lengths = data.draw(st.lists(st.lists(sentence, max_size=12), max_size=8))
+    selected = data.draw(st.lists(st.booleans(), min_size=len(lengths), max_size=len(lengths)))
+    keys = data.draw(
+        st.lists(st.integers(0, 2**64 - 1), min_size=len(lengths), max_size=len(lengths))
+    )
+    rule = ChunkRule(
+        limit=data.draw(st.integers(5, 30)),
+        pairs=data.draw(st.booleans()),
+        short_share=data.draw(st.sampled_from([0.0, 0.1, 0.9])),
+    )
+    ours, theirs = cut_both(
+        np.cumsum([0, *itertools.chain(*lengths)]).astype(np.int32),
+        np.cumsum([0, *map(len, lengths)]).astype(np.int32),
+        np.array(keys, dtype=np.uint64),
+        np.array(selected, dtype=bool),
+        rule,
+    )
+    for field in dataclasses.fields(ours):
+        one, two = getattr(ours, field.name), getattr(theirs, field.name)
+        assert one.dtype == two.dtype, field.name
+        assert one.tolist() == two.tolist(), field.name
 
 
 @needs_package

@@ -7,6 +7,7 @@ _Drop: TypeAlias = tuple[int, int, int, float]
 
 __all__ = [
     "ROWS_PER_BLOCK",
+    "CutChunks",
     "DealtSamples",
     "SampleMasking",
     "SampleWindow",
@@ -17,6 +18,7 @@ __all__ = [
     "attention_backward",
     "attention_forward",
     "cross_entropy",
+    "cut_documents",
     "deal_samples",
     "drop",
     "dropout_add_norm_backward",
@@ -149,7 +151,6 @@ class SampleMasking:
 
 @final
 class DealtSamples:
-    def lengths(self) -> list[tuple[int, ...]]: ...
     def pack(
         self,
         masking: SampleMasking,
@@ -161,4 +162,19 @@ class DealtSamples:
 
 def deal_samples(
     spans: list[tuple[SampleWindow, int, int]], num_micro_shards: int, which: list[int]
-) -> DealtSamples: ...
+) -> tuple[DealtSamples, list[tuple[int, ...]], list[int]]: ...
+
+@final
+class CutChunks:
+    def sizes(self) -> tuple[int, int]: ...
+    def copy_to(
+        self, first_piece: _Memory, end: _Memory, document_key: _Memory, piece_start: _Memory
+    ) -> None: ...
+
+def cut_documents(
+    documents: tuple[_Memory, _Memory, _Memory, _Memory],
+    limit: int,
+    pairs: bool,
+    short_below: int,
+    short_keys: tuple[int, int],
+) -> CutChunks: ...

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from raybert.samples import compiled
 from raybert.samples.counter_hash import below, derive_key, draws
 from raybert.storage import checksum_of_bytes
 
@@ -92,6 +93,19 @@ def cut_documents(
         selected_D: bool (D,), documents to take.
         rule: how to cut.
     """
+    if compiled.usable():
+        return Chunks(
+            *compiled.cut_documents(
+                sentence_offsets_S1,
+                document_offsets_D1,
+                document_keys_D,
+                selected_D,
+                limit=rule.limit,
+                pairs=rule.pairs,
+                short_below=int(rule.short_share * 2.0**64),
+                short_keys=(_SHORT, _SHORT_LENGTH),
+            )
+        )
     start_P, end_P, document_P = _pieces(sentence_offsets_S1, document_offsets_D1, selected_D, rule)
     key_P = document_keys_D[document_P]
     next_P = _next_chunk(start_P, end_P, document_P, key_P, rule)

@@ -98,6 +98,44 @@ class CompiledMasking:
         )
 
 
+def cut_documents(
+    sentence_offsets_S1: np.ndarray,
+    document_offsets_D1: np.ndarray,
+    document_keys_D: np.ndarray,
+    selected_D: np.ndarray,
+    *,
+    limit: int,
+    pairs: bool,
+    short_below: int,
+    short_keys: tuple[int, int],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The fields of `chunks.Chunks` for the arguments of `chunks.cut_documents`.
+
+    Args:
+        limit, pairs: of the rule.
+        short_below: a chunk is short where its draw is below this.
+        short_keys: added to a document's key for that draw and for the one of the length.
+    """
+    documents = [
+        np.ascontiguousarray(sentence_offsets_S1, dtype=np.int32),
+        np.ascontiguousarray(document_offsets_D1, dtype=np.int32),
+        np.ascontiguousarray(document_keys_D, dtype=np.uint64),
+        np.ascontiguousarray(selected_D, dtype=bool).view(np.uint8),
+    ]
+    cut = _loaded().cut_documents(
+        tuple(map(_memory, documents)), limit, pairs, short_below, short_keys
+    )
+    num_chunks, num_pieces = cut.sizes()
+    fields = (
+        np.empty(num_chunks + 1, dtype=np.int64),
+        np.empty(num_chunks, dtype=np.int32),
+        np.empty(num_chunks, dtype=np.uint64),
+        np.empty(num_pieces, dtype=np.int32),
+    )
+    cut.copy_to(*map(_memory, fields))
+    return fields
+
+
 def micro_shards(
     spans: Sequence[tuple[Window, int, int]],
     num_micro_shards: int,
@@ -112,31 +150,28 @@ def micro_shards(
     """
     if not which:
         return []
-    dealt = _loaded().deal_samples(
+    dealt, lengths, num_tokens = _loaded().deal_samples(
         [(window.compiled.native, first, last) for window, first, last in spans],
         num_micro_shards,
         list(which),
     )
-    lengths = dealt.lengths()
     sizes = [len(part) for part in lengths]
-    num_tokens = [sum(part) for part in lengths]
     num_samples, total = sum(sizes), sum(num_tokens)
 
-    tokens = torch.empty(3 * total, dtype=torch.int64)
-    labels_B = torch.empty(num_samples, dtype=torch.int64)
+    numbers = torch.empty(3 * total + num_samples, dtype=torch.int64)
+    tokens, labels_B = numbers.split_with_sizes([3 * total, num_samples])
     offsets = torch.empty(num_samples + len(sizes), dtype=torch.int32)
-    room = torch.empty(2 * total, dtype=torch.int64)
+    room = np.empty(2 * total, dtype=np.int64)
     num_masked = dealt.pack(
-        masking.native, *map(_memory_of_tensor, (tokens, offsets, labels_B, room))
+        masking.native, *map(_memory_of_tensor, (tokens, offsets, labels_B)), _memory(room)
     )
-    # A copy, for the room is several times as large as what was needed of it. By numpy, since torch
-    # would wake its threads, which belong to the step.
-    masked = torch.from_numpy(room.numpy()[: 2 * sum(num_masked)].copy())
+    # A copy, for the room is several times as large as what was needed of it.
+    masked = torch.from_numpy(room[: 2 * sum(num_masked)].copy())
 
     ids, positions, types = _split(tokens, num_tokens, 3)
     masked_index, masked_labels = _split(masked, num_masked, 2)
-    next_sentence: Sequence[Any] = labels_B.split(sizes) if pairs else [None] * len(sizes)
-    cu_seqlens = offsets.split([size + 1 for size in sizes])
+    next_sentence = labels_B.split_with_sizes(sizes) if pairs else [None] * len(sizes)
+    cu_seqlens = offsets.split_with_sizes([size + 1 for size in sizes])
     return [
         PackedBatch(
             input_ids=ids[k],
@@ -152,9 +187,9 @@ def micro_shards(
     ]
 
 
-def _split(values: torch.Tensor, sizes: list[int], times: int) -> list[tuple[torch.Tensor, ...]]:
+def _split(values: torch.Tensor, sizes: list[int], times: int) -> list[list[torch.Tensor]]:
     """Parts of these sizes, and again for as many times as the values hold them."""
-    parts = values.split(sizes * times)
+    parts = list(values.split_with_sizes(sizes * times))
     return [parts[i * len(sizes) : (i + 1) * len(sizes)] for i in range(times)]
 
 

@@ -44,7 +44,9 @@ mod _native {
     use super::*;
 
     #[pymodule_export]
-    use super::samples::{DealtSamples, SampleMasking, SampleWindow, deal_samples};
+    use super::samples::{
+        CutChunks, DealtSamples, SampleMasking, SampleWindow, cut_documents, deal_samples,
+    };
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

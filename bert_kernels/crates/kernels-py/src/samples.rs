@@ -2,9 +2,73 @@
 
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
-use samples::{Dealt, Ids, Masking, Packed, Row, Special, Window, deal, pack, rows};
+use samples::{
+    Chunks, Dealt, Documents, Ids, Masking, Packed, Row, Rule, Special, Window, cut, deal, pack,
+    rows,
+};
 
 use crate::memory::{Memory, read, write};
+
+/// Chunks of a shard's documents, see `samples::Chunks`.
+#[pyclass(frozen, module = "bert_kernels._native")]
+pub(crate) struct CutChunks(Chunks);
+
+/// Cuts documents: sentence offsets, document offsets, keys, which are selected.
+#[pyfunction]
+pub(crate) fn cut_documents(
+    py: Python<'_>,
+    documents: (Memory, Memory, Memory, Memory),
+    limit: i64,
+    pairs: bool,
+    short_below: u64,
+    short_keys: [u64; 2],
+) -> PyResult<CutChunks> {
+    let rule = Rule {
+        limit,
+        pairs,
+        short_below,
+        short_keys,
+    };
+    let (sentence_offsets, document_offsets, keys, selected) = documents;
+    py.detach(|| {
+        // SAFETY: the caller's arrays, which nobody writes to; see the module.
+        let documents = unsafe {
+            Documents {
+                sentence_offsets: read(sentence_offsets)?,
+                document_offsets: read(document_offsets)?,
+                keys: read(keys)?,
+                selected: read(selected)?,
+            }
+        };
+        Ok(CutChunks(cut(&documents, &rule)))
+    })
+}
+
+#[pymethods]
+impl CutChunks {
+    /// Chunks and pieces.
+    fn sizes(&self) -> (usize, usize) {
+        (self.0.end.len(), self.0.piece_start.len())
+    }
+
+    /// Copies what there is to arrays of those sizes.
+    fn copy_to(
+        &self,
+        first_piece: Memory,
+        end: Memory,
+        document_key: Memory,
+        piece_start: Memory,
+    ) -> PyResult<()> {
+        // SAFETY: the caller made these arrays and shows them to nobody before this is done.
+        unsafe {
+            write(first_piece)?.copy_from_slice(&self.0.first_piece);
+            write(end)?.copy_from_slice(&self.0.end);
+            write(document_key)?.copy_from_slice(&self.0.document_key);
+            write(piece_start)?.copy_from_slice(&self.0.piece_start);
+        }
+        Ok(())
+    }
+}
 
 /// (first chunks, shard numbers, then chunks' starts, cuts, ends, partners and order).
 type Columns = (Memory, Memory, Memory, Memory, Memory, Memory, Memory);
@@ -134,13 +198,15 @@ pub(crate) struct DealtSamples {
 }
 
 /// Which samples of each window make a batch, and those of them in the micro-shards asked for.
+///
+/// With them the tokens of every sample, a tuple per micro-shard, and the sums of those.
 #[pyfunction]
-pub(crate) fn deal_samples(
-    py: Python<'_>,
+pub(crate) fn deal_samples<'py>(
+    py: Python<'py>,
     spans: Vec<(Py<SampleWindow>, usize, usize)>,
     num_micro_shards: usize,
     which: Vec<usize>,
-) -> PyResult<DealtSamples> {
+) -> PyResult<(DealtSamples, Vec<Bound<'py, PyTuple>>, Vec<usize>)> {
     let dealt = py.detach(|| {
         let mut all: Vec<Row> = Vec::new();
         let mut num_shards = 0;
@@ -151,20 +217,17 @@ pub(crate) fn deal_samples(
         }
         PyResult::Ok(deal(&all, num_micro_shards, &which))
     })?;
+    let lengths = |part: &[Row]| PyTuple::new(py, part.iter().map(Row::num_tokens));
+    let lengths = dealt.parts().map(lengths).collect::<PyResult<_>>()?;
+    let sums = dealt.parts();
+    let sums = sums.map(|part| part.iter().map(Row::num_tokens).sum());
+    let sums = sums.collect();
     let windows = spans.into_iter().map(|(window, _, _)| window).collect();
-    Ok(DealtSamples { dealt, windows })
+    Ok((DealtSamples { dealt, windows }, lengths, sums))
 }
 
 #[pymethods]
 impl DealtSamples {
-    /// Tokens of every sample, a tuple per micro-shard.
-    fn lengths<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyTuple>>> {
-        let parts = self.dealt.parts();
-        parts
-            .map(|part| PyTuple::new(py, part.iter().map(Row::num_tokens)))
-            .collect()
-    }
-
     /// Builds the micro-shards, see `samples::Packed`; gives the masked tokens of each.
     fn pack(
         &self,

@@ -1,6 +1,8 @@
 //! A batch by hand. That all values are those of numpy is held by `tests/samples/test_compiled.py`.
 
-use samples::{Ids, Masking, Packed, Row, Segment, Special, Window, deal, pack, rows};
+use samples::{
+    Documents, Ids, Masking, Packed, Row, Rule, Segment, Special, Window, cut, deal, pack, rows,
+};
 
 const IDS: [u16; 12] = [10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21];
 const SPECIAL: Special = Special {
@@ -165,4 +167,44 @@ fn a_sample_without_luck_still_has_one_masked_token_or_word() {
             [expected]
         );
     }
+}
+
+#[test]
+fn documents_are_cut_at_sentences_and_leave_none_alone() {
+    let documents = Documents {
+        // Of the first document four sentences of 3 tokens, of the last one of 11.
+        sentence_offsets: &[0, 3, 6, 9, 12, 17, 28],
+        document_offsets: &[0, 4, 5, 6],
+        keys: &[1, 2, 3],
+        selected: &[1, 0, 1],
+    };
+    let rule = Rule {
+        limit: 9,
+        pairs: true,
+        short_below: 0,
+        short_keys: [0, 0],
+    };
+    let chunks = cut(&documents, &rule);
+    // Three sentences would fit, but the fourth one would have no partner: two and two.
+    assert_eq!(chunks.piece_start, [0, 3, 6, 9, 17, 21, 25]);
+    assert_eq!(chunks.first_piece, [0, 2, 4, 6, 7]);
+    assert_eq!(chunks.end, [6, 12, 25, 28]);
+    assert_eq!(chunks.document_key, [1, 1, 3, 3]);
+    let alone = cut(
+        &documents,
+        &Rule {
+            pairs: false,
+            ..rule
+        },
+    );
+    assert_eq!(alone.piece_start, [0, 3, 6, 9, 17, 26]);
+    assert_eq!(alone.end, [9, 12, 26, 28]);
+    let short = cut(
+        &documents,
+        &Rule {
+            short_below: u64::MAX,
+            ..rule
+        },
+    );
+    assert!(short.end.len() >= chunks.end.len());
 }
