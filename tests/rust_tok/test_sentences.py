@@ -1,5 +1,7 @@
 """Sentence boundaries: the Rust tests hold them against the oracle, here is the column."""
 
+import re
+
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -46,6 +48,19 @@ def test_sentences_together_are_the_text(texts: list[str | None], abbreviations:
             assert all(sentences)
 
 
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.none() | st.text() | st.text("aA. !?\n\r\t\v1文。")), st.booleans())
+def test_sentences_of_one_line(texts: list[str | None], abbreviations: bool) -> None:
+    found = split(texts, abbreviations=abbreviations, one_line=True)
+    uniform = [text if text is None else text.replace("\r\n", "\n") for text in texts]
+    for sentences, lines in zip(split(uniform, abbreviations=abbreviations), found, strict=True):
+        if sentences is None:
+            assert lines is None
+        else:
+            trimmed = [sentence.strip(" \t\n\v\f\r") for sentence in sentences]
+            assert lines == [re.sub("[\r\n]", " ", sentence) for sentence in trimmed]
+
+
 def test_every_layout_of_text_gives_the_same() -> None:
     texts = [*docstrings("email", 40), None, "", "Ä. Ö! 文。A"]
     expected = split(texts)
@@ -53,6 +68,8 @@ def test_every_layout_of_text_gives_the_same() -> None:
         column = rust_tok.split_sentences(pa.array(texts, type_))
         assert pa.array(column).to_pylist() == expected
     whole = pa.array(["cut", *texts])[1:]
+    lines = split(texts, one_line=True)
+    assert pa.array(rust_tok.split_sentences(whole, one_line=True)).to_pylist() == lines
     chunks = pa.chunked_array([whole[:7], whole[7:7], whole[7:]])
     assert pa.array(rust_tok.split_sentences(chunks)).to_pylist() == expected
 

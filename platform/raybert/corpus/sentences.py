@@ -9,8 +9,7 @@ import pyarrow.compute as pc
 import rust_tok
 from raybert.settings import CorpusSettings
 
-_CRLF = pc.ReplaceSubstringOptions("\r\n", "\n")
-_LINE_ENDS_TO_BLANKS = bytes.maketrans(b"\r\n", b"  ")
+_CARRIAGE_RETURN = pc.ReplaceSubstringOptions("\r", " ")
 
 
 def sentences_of(texts: pa.Array, corpus: CorpusSettings) -> pa.Array:
@@ -21,29 +20,20 @@ def sentences_of(texts: pa.Array, corpus: CorpusSettings) -> pa.Array:
     Args:
         texts: strings without nulls.
     """
-    if _has_carriage_return(texts):
-        texts = pc.call_function("replace_substring", [texts], _CRLF)
     if corpus.sentences == "split":
-        column = rust_tok.split_sentences(texts, abbreviations=corpus.abbreviations)
-        sentences = pa.array(column)
-    else:
-        sentences = pc.call_function("split_pattern", [texts], pc.SplitPatternOptions("\n"))
-    trimmed = pc.call_function("ascii_trim_whitespace", [sentences.values])
-    return pa.ListArray.from_arrays(sentences.offsets, _unwrapped(trimmed))
+        column = rust_tok.split_sentences(texts, abbreviations=corpus.abbreviations, one_line=True)
+        return pa.array(column)
+    lines = pc.call_function("split_pattern", [texts], pc.SplitPatternOptions("\n"))
+    trimmed = pc.call_function("ascii_trim_whitespace", [lines.values])
+    return pa.ListArray.from_arrays(lines.offsets, _without_carriage_returns(trimmed))
 
 
-def _has_carriage_return(texts: pa.Array) -> bool:
-    data = np.frombuffer(texts.buffers()[2] or b"", dtype=np.uint8)
-    return bool((data == ord("\r")).any())
-
-
-def _unwrapped(sentences: pa.Array) -> pa.Array:
-    """Line ends as blanks."""
-    validity, offsets, data = sentences.buffers()
-    if data is None:
-        return sentences
-    unwrapped = pa.py_buffer(data.to_pybytes().translate(_LINE_ENDS_TO_BLANKS))
-    return pa.StringArray.from_buffers(len(sentences), offsets, unwrapped, validity)
+def _without_carriage_returns(lines: pa.Array) -> pa.Array:
+    """Blanks in their place, where there are any."""
+    data = lines.buffers()[2]
+    if data is None or not (np.frombuffer(data, dtype=np.uint8) == ord("\r")).any():
+        return lines
+    return pc.call_function("replace_substring", [lines], _CARRIAGE_RETURN)
 
 
 def ids_of(sentences: pa.Array, tokenizer: rust_tok.Tokenizer) -> tuple[pa.Array, np.ndarray]:
@@ -66,6 +56,8 @@ def _without_empty(documents: pa.Array) -> tuple[pa.Array, np.ndarray]:
     document_offsets = documents.offsets.to_numpy()
     sentence_offsets = sentences.offsets.to_numpy()
     full = np.diff(sentence_offsets) > 0
+    if full.all() and (np.diff(document_offsets) > 0).all():
+        return documents, np.ones(len(documents), dtype=bool)
     # An empty sentence begins where the next one does: its bound goes, the ids stay as they are.
     bounds = np.append(sentence_offsets[:-1][full], sentence_offsets[-1])
     full_before = np.concatenate([[0], np.cumsum(full)])

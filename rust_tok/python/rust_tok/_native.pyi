@@ -235,13 +235,18 @@ def train_bpe(
     BERT; `[MASK]` or `<mask>` takes the blank before it. `progress` as in `train_wordpiece`.
     """
 
-def split_sentences(column: ArrowArray | ArrowStream, abbreviations: bool = True) -> ArrowColumn:
+def split_sentences(
+    column: ArrowArray | ArrowStream, abbreviations: bool = True, one_line: bool = False
+) -> ArrowColumn:
     """Split each text of a column into sentences; together they are the text. Nulls stay null.
 
     Sentences end where UAX 29 (Unicode 17) ends them, with two additions: a line's end inside a
     paragraph is a blank (a blank line still ends a sentence), and with `abbreviations` a full stop
     of a title ("Dr. Curie"), of "e.g." and its like, of an initial, or of "No." before a digit
     ends none.
+
+    With `one_line` each sentence is a line by itself: the white space at its ends (ASCII's) is left
+    out, nothing may be left of it, and a line's end inside is a blank.
     """
 
 @final

@@ -58,27 +58,17 @@ impl Class {
         matches!(self, Self::ATerm | Self::STerm)
     }
 
-    /// Classes that end or begin something, where a scan for sentences has to look.
     fn matters(self) -> bool {
         self.ends_paragraph() || self.ends_sentence()
     }
 }
 
-/// What the first byte of a character says to a scan for the next end of a sentence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(super) enum Lead {
-    /// Passed over: one byte, and no end.
-    Dull,
-    /// A terminator or a line's end in ASCII.
-    Matters,
-    /// A character of two bytes or more that may be one.
-    Wide,
-}
+/// The ASCII characters that may end a sentence or a paragraph.
+pub(super) const ASCII_ENDS: [u8; 5] = *b"\n\r.!?";
 
-/// By first byte.
-pub(super) fn leads() -> &'static [Lead; 256] {
-    &TABLE.leads
+/// By its first byte, whether a character may end a sentence or a paragraph.
+pub(super) fn may_end() -> &'static [bool; 256] {
+    &TABLE.may_end
 }
 
 const BLOCK_BITS: usize = 7;
@@ -87,7 +77,7 @@ const BLOCK: usize = 1 << BLOCK_BITS;
 struct Table {
     index: Vec<u16>,
     blocks: Vec<Class>,
-    leads: [Lead; 256],
+    may_end: [bool; 256],
 }
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
@@ -106,7 +96,7 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
     Table {
         index,
         blocks,
-        leads: leads_of(&classes),
+        may_end: may_end_of(&classes),
     }
 });
 
@@ -122,20 +112,28 @@ fn expand(runs: &[u8]) -> Vec<Class> {
     classes
 }
 
-fn leads_of(classes: &[Class]) -> [Lead; 256] {
-    let mut leads = [Lead::Dull; 256];
+fn may_end_of(classes: &[Class]) -> [bool; 256] {
+    let mut may_end = [false; 256];
     for (code, _) in classes
         .iter()
         .enumerate()
         .filter(|(_, class)| class.matters())
     {
         let c = char::from_u32(code as u32).unwrap_or('\0');
-        let mut buffer = [0; 4];
-        match c.encode_utf8(&mut buffer).as_bytes() {
-            [byte] => leads[usize::from(*byte)] = Lead::Matters,
-            [byte, ..] => leads[usize::from(*byte)] = Lead::Wide,
-            [] => {}
-        }
+        may_end[usize::from(c.encode_utf8(&mut [0; 4]).as_bytes()[0])] = true;
     }
-    leads
+    may_end
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ascii_ends_are_those_of_the_table() {
+        let found: Vec<_> = (0..0x80).filter(|&b| may_end()[usize::from(b)]).collect();
+        let mut expected = ASCII_ENDS;
+        expected.sort_unstable();
+        assert_eq!(found, expected);
+    }
 }

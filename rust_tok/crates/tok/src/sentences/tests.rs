@@ -178,12 +178,16 @@ fn rows_keep_their_sentences_and_nulls() {
         Some(long.as_str()),
         Some("E."),
     ];
-    let sentences = split_rows(&Texts(&texts), true, || false).unwrap();
+    let options = SentenceOptions {
+        abbreviations: true,
+        one_line: false,
+    };
+    let sentences = split_rows(&Texts(&texts), options, || false).unwrap();
     assert_eq!(sentences.valid, [true, false, true, true, true]);
     assert_eq!(sentences.rows, [2, 2, 2, 200_002, 200_003]);
     assert_eq!(sentences.ends[..2], [5, 9]);
     assert_eq!(sentences.text.len(), 9 + long.len() + 2);
     assert_eq!(*sentences.ends.last().unwrap(), sentences.text.len() as i64);
-    let stopped = split_rows(&Texts(&texts), true, || true);
+    let stopped = split_rows(&Texts(&texts), options, || true);
     assert!(matches!(stopped, Err(crate::Error::Interrupted)));
 }

@@ -7,7 +7,7 @@ mod scan;
 mod simd;
 
 pub(crate) use scan::Scanner;
-pub(crate) use simd::{Kernel, Level, ROOM, Simd};
+pub(crate) use simd::{BLOCK, Kernel, Level, ROOM, Simd};
 
 /// Calls `piece` with each piece of the text, in order; together they are the text.
 pub fn split<'t>(text: &'t str, piece: impl FnMut(&'t str)) {
