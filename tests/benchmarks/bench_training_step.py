@@ -45,6 +45,7 @@ from raybert.training.throughput import batch_flops, measure_peak
 
 HERE = Path(__file__).parent
 THREADS = 2
+SCALING_TURNS = 3  # of one worker and two, each time in processes of their own
 CPU = torch.device("cpu")
 CONSOLE = Console(width=120)
 
@@ -209,7 +210,8 @@ def scaling(cases: Sequence[Case], precision: str) -> None:
         "case", "1 worker", "2 workers", "2 workers are", "canonical over fast",
     )  # fmt: skip
     for case in cases:
-        one, two = (_scaled(case, precision, size) for size in (1, 2))
+        turns = [[_scaled(case, precision, size) for size in (1, 2)] for _ in range(SCALING_TURNS)]
+        one, two = (_together(side) for side in zip(*turns, strict=True))
         table.add_row(
             case.name,
             milliseconds(one["canonical"]),
@@ -218,6 +220,13 @@ def scaling(cases: Sequence[Case], precision: str) -> None:
             f"{two['canonical'].median / two['fast'].median - 1:+.1%}",
         )
     CONSOLE.print(table)
+
+
+def _together(turns: Sequence[Mapping[str, Timing]]) -> dict[str, Timing]:
+    return {
+        reduction: Timing(tuple(second for turn in turns for second in turn[reduction].seconds))
+        for reduction in turns[0]
+    }
 
 
 def _scaled(case: Case, precision: str, size: int) -> dict[str, Timing]:
