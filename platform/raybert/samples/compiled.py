@@ -8,7 +8,7 @@ out, to the bit, and make it where the package is missing or `bert.kernels` is t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,9 +17,6 @@ from bert import kernels
 from bert.batch import PackedBatch
 from raybert.samples.special_tokens import SpecialTokens
 from raybert.tokens import Shard
-
-if TYPE_CHECKING:
-    from raybert.samples.window import Window
 
 try:
     from bert_kernels import native as _native
@@ -137,7 +134,7 @@ def cut_documents(
 
 
 def micro_shards(
-    spans: Sequence[tuple[Window, int, int]],
+    spans: Sequence[tuple[CompiledWindow, int, int]],
     num_micro_shards: int,
     which: range,
     masking: CompiledMasking,
@@ -151,7 +148,7 @@ def micro_shards(
     if not which:
         return []
     dealt, lengths, num_tokens = _loaded().deal_samples(
-        [(window.compiled.native, first, last) for window, first, last in spans],
+        [(window.native, first, last) for window, first, last in spans],
         num_micro_shards,
         list(which),
     )

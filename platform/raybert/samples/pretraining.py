@@ -114,7 +114,11 @@ class PretrainingSamples:
         spans = self._spans(position, batch_size)
         if compiled.usable():
             return compiled.micro_shards(
-                spans, num_micro_shards, which, self._compiled_masking, self.settings.next_sentence
+                [(window.compiled, first, last) for window, first, last in spans],
+                num_micro_shards,
+                which,
+                self._compiled_masking,
+                self.settings.next_sentence,
             )
         rows, shards = _rows(spans)
         dealt = deal(sample_lengths(rows), num_micro_shards)

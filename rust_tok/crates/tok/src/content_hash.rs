@@ -26,8 +26,12 @@ pub fn hash_rows(texts: &impl Rows, interrupted: impl Fn() -> bool) -> Result<Ve
         if interrupted() {
             return Err(Error::Interrupted);
         }
-        let tasks: Vec<_> = batch::stretches(texts, round, TASK_BYTES).collect();
         let hash = |rows| hash_task(texts, rows);
+        if threads::count() == 1 {
+            digests.extend(hash(round)?);
+            continue;
+        }
+        let tasks: Vec<_> = batch::stretches(texts, round, TASK_BYTES).collect();
         let parts: Result<Vec<Vec<u8>>> =
             threads::install(|| tasks.into_par_iter().map(hash).collect());
         digests.extend(parts?.into_iter().flatten());

@@ -14,6 +14,7 @@ mod memory;
 pub mod model;
 pub mod normalize;
 pub mod pretokenize;
+pub mod sections;
 pub mod sentences;
 pub mod template;
 pub mod threads;

@@ -1,7 +1,6 @@
 //! Files: `tokenizer.json`, `vocab.txt`, `vocab.json` with `merges.txt`.
 
 mod model;
-mod sections;
 mod vocab_files;
 
 use std::fs;
@@ -13,12 +12,12 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::added::{AddedToken, AddedTokens};
+use crate::sections::{
+    DecoderSection, NormalizerSection, PostProcessorSection, PreTokenizerSection,
+};
 use crate::tokenizer::{Model, Parts, Tokenizer};
 use crate::{Error, Result};
 
-pub use sections::{
-    ByteLevelSection, DecoderSection, NormalizerSection, PostProcessorSection, PreTokenizerSection,
-};
 pub use vocab_files::BERT_SPECIAL_TOKENS;
 
 /// The file as it is written, its sections in the order of `tokenizers`.

@@ -4,11 +4,12 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use super::model::VocabOut;
-use super::{DecoderSection, PostProcessorSection, damaged, write_file};
+use super::{damaged, write_file};
 use crate::added::{AddedToken, AddedTokens};
 use crate::model::WordPiece;
 use crate::model::wordpiece::WordPieceConfig;
 use crate::normalize::{BertNormalizer, Normalizer};
+use crate::sections::{DecoderSection, PostProcessorSection};
 use crate::tokenizer::{Model, Parts, Tokenizer};
 use crate::unicode;
 use crate::vocab::Vocab;

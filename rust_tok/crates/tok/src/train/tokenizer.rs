@@ -4,11 +4,11 @@ use serde_json::Value;
 
 use super::{CONTINUING_PREFIX, TrainSettings, Trained};
 use crate::added::{AddedToken, AddedTokens};
-use crate::file::{ByteLevelSection, DecoderSection, PostProcessorSection};
 use crate::model::bpe::BpeConfig;
 use crate::model::wordpiece::WordPieceConfig;
 use crate::model::{Bpe, WordPiece};
 use crate::normalize::{BertNormalizer, Normalizer};
+use crate::sections::{ByteLevelSection, DecoderSection, PostProcessorSection};
 use crate::tokenizer::{Model, Parts};
 use crate::vocab::Vocab;
 use crate::word_counts::WordKind;

@@ -168,12 +168,12 @@ fn check_members(section: &str, value: &Value, list: &str, allowed: &'static str
 }
 
 impl NormalizerSection {
-    pub(super) fn parse(value: Value) -> Result<Option<Self>> {
+    pub(crate) fn parse(value: Value) -> Result<Option<Self>> {
         check_members("normalizer", &value, "normalizers", NORMALIZERS)?;
         typed("normalizer", value, NORMALIZERS)
     }
 
-    pub(super) fn build(self) -> Normalizer {
+    pub(crate) fn build(self) -> Normalizer {
         match self {
             Self::BertNormalizer {
                 clean_text,
@@ -198,7 +198,7 @@ impl NormalizerSection {
         }
     }
 
-    pub(super) fn of(normalizer: &Normalizer) -> Self {
+    pub(crate) fn of(normalizer: &Normalizer) -> Self {
         match normalizer {
             Normalizer::Bert(bert) => Self::BertNormalizer {
                 clean_text: bert.clean_text,
@@ -220,7 +220,7 @@ impl NormalizerSection {
 }
 
 impl PreTokenizerSection {
-    pub(super) fn parse(value: Value) -> Result<Self> {
+    pub(crate) fn parse(value: Value) -> Result<Self> {
         typed("pre_tokenizer", value, PRE_TOKENIZERS)?.ok_or_else(|| Error::Unsupported {
             section: "pre_tokenizer".to_owned(),
             name: "null".to_owned(),
@@ -228,7 +228,7 @@ impl PreTokenizerSection {
         })
     }
 
-    pub(super) fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::BertPreTokenizer => "BertPreTokenizer",
             Self::ByteLevel(_) => "ByteLevel",
@@ -237,7 +237,7 @@ impl PreTokenizerSection {
 }
 
 impl DecoderSection {
-    pub(super) fn parse(value: Value) -> Result<Option<Self>> {
+    pub(crate) fn parse(value: Value) -> Result<Option<Self>> {
         typed("decoder", value, DECODERS)
     }
 
@@ -255,7 +255,7 @@ impl DecoderSection {
 }
 
 impl PostProcessorSection {
-    pub(super) fn parse(value: Value) -> Result<Option<Self>> {
+    pub(crate) fn parse(value: Value) -> Result<Option<Self>> {
         check_members("post_processor", &value, "processors", POST_PROCESSORS)?;
         typed("post_processor", value, POST_PROCESSORS)
     }
