@@ -29,7 +29,7 @@ pub fn encode(
 ) -> tok::Result<Vec<u32>> {
     let mut ids = Vec::new();
     tokenizer
-        .with_scratch(|scratch| tokenizer.encode_into(text, pair, options, scratch, &mut ids))?;
+        .with_scratch(0, |scratch| tokenizer.encode_into(text, pair, options, scratch, &mut ids))?;
     Ok(ids)
 }
 

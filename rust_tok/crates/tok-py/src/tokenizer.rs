@@ -123,7 +123,9 @@ impl Tokenizer {
         let mut ids: Vec<u32> = Vec::new();
         let core = &self.0;
         let done = py.detach(|| {
-            core.with_scratch(|scratch| core.encode_into(text, pair, options, scratch, &mut ids))
+            core.with_scratch(0, |scratch| {
+                core.encode_into(text, pair, options, scratch, &mut ids)
+            })
         });
         done.map_err(raise)?;
         list(py, &ids)

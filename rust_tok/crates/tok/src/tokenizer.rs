@@ -99,7 +99,8 @@ pub struct Tokenizer {
     scans_raw: bool,
     /// Tables that hold the vocabulary's words: each thread's begins as a copy of one.
     filled: WordCaches,
-    scratches: Mutex<Vec<Scratch>>,
+    /// That no call uses, each with the number of the thread that had it.
+    scratches: Mutex<Vec<(usize, Scratch)>>,
 }
 
 impl Tokenizer {
@@ -214,17 +215,22 @@ impl Tokenizer {
         added.map(|token| (token.content.as_str(), token.id))
     }
 
-    /// Lends memory that earlier calls have used.
-    pub fn with_scratch<R>(&self, call: impl FnOnce(&mut Scratch) -> R) -> R {
+    /// Lends memory that earlier calls have used, if there is some, that of the thread of this number.
+    pub fn with_scratch<R>(&self, thread: usize, call: impl FnOnce(&mut Scratch) -> R) -> R {
         // A panic under the lock can't leave the list in a bad state.
         let lock = || {
             self.scratches
                 .lock()
                 .unwrap_or_else(|error| error.into_inner())
         };
-        let mut scratch = lock().pop().unwrap_or_default();
+        let mut scratch = {
+            let mut idle = lock();
+            let own = idle.iter().position(|(number, _)| *number == thread);
+            let place = own.or(idle.len().checked_sub(1));
+            place.map_or_else(Scratch::default, |place| idle.swap_remove(place).1)
+        };
         let result = call(&mut scratch);
-        lock().push(scratch);
+        lock().push((thread, scratch));
         result
     }
 

@@ -58,7 +58,7 @@ const MERGES: [(&str, &str); 8] = [
 fn encode(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
     let mut ids = Vec::new();
     tokenizer
-        .with_scratch(|scratch| {
+        .with_scratch(0, |scratch| {
             tokenizer.encode_into(text, None, EncodeOptions::default(), scratch, &mut ids)
         })
         .unwrap();

@@ -10,7 +10,7 @@ use crate::{Error, Result};
 
 /// A chunk waits to be handed in while it is so many ahead of the one whose turn it is: a thread
 /// that the system holds up must not make the others fill the memory.
-const MAX_AHEAD: usize = 64;
+pub(super) const MAX_AHEAD: usize = 64;
 
 /// The lists of one stretch of rows, or of a part of a row.
 #[derive(Debug, Default)]

@@ -1,7 +1,7 @@
 //! Many texts at once, on all threads, into one flat list of ids.
 //!
-//! Workers take the next stretch of rows (about [`CHUNK_BYTES`] of text), encode it into a buffer
-//! of their own, and hand it in; a row of more than [`LARGE_BYTES`] is cut into parts where that
+//! Workers take the next stretch of rows (about [`CHUNK_BYTES`] of text) whose turn is theirs, encode it
+//! into a buffer of their own, and hand it in; a row of more than [`LARGE_BYTES`] is cut into parts where that
 //! changes nothing ([`Tokenizer::cut`]). Whoever hands in the stretch whose turn it is takes the next
 //! places of the output for it and those that waited, and copies them there while others go on. A
 //! buffer is used again and nobody runs far ahead, so that the memory of a call is its output and
@@ -9,6 +9,7 @@
 
 mod assembly;
 
+use std::collections::VecDeque;
 use std::iter;
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard};
@@ -190,7 +191,7 @@ fn encode_round<I: CachedId>(
     let alone = bytes <= CHUNK_BYTES || threads::count() == 1;
     let pool = if alone { None } else { threads::pool() };
     let Some(pool) = pool else {
-        return tokenizer.with_scratch(|scratch| {
+        return tokenizer.with_scratch(0, |scratch| {
             encode_stretch(tokenizer, rows, options, round, scratch, &mut lists)?;
             Ok(lists)
         });
@@ -199,16 +200,21 @@ fn encode_round<I: CachedId>(
         number: 0,
         rest: round,
         large: None,
+        set_aside: VecDeque::new(),
         cuts: tokenizer.can_cut(options),
     });
     let Lists { mut ids, lengths } = lists;
     let assembly = Assembly::new(ids.spare_capacity_mut(), lengths);
-    pool.broadcast(|_| {
+    pool.broadcast(|thread| {
         let _abandons = assembly.abandoned_by_panic();
-        tokenizer.with_scratch(|scratch| {
+        let turn = Turn {
+            thread: thread.index(),
+            num_threads: thread.num_threads(),
+        };
+        tokenizer.with_scratch(turn.thread, |scratch| {
             let mut chunk = Chunk::default();
             loop {
-                let taken = lock(&work).take(tokenizer, rows);
+                let taken = lock(&work).take(turn, tokenizer, rows);
                 let done = taken.and_then(|taken| {
                     let Some((number, task)) = taken else {
                         return Ok(None);
@@ -243,8 +249,28 @@ enum Task<'r> {
     Part(&'r str, Side),
 }
 
+/// Which pieces of work a thread takes first: those whose number has its own as the remainder. So a
+/// text that comes again goes to the threads that had it before and remember its words.
+#[derive(Clone, Copy)]
+struct Turn {
+    thread: usize,
+    num_threads: usize,
+}
+
+impl Turn {
+    fn is_for(self, number: usize) -> bool {
+        number % self.num_threads == self.thread
+    }
+}
+
+/// A piece is left for the thread whose turn it is until one of so much higher a number is due. Nobody
+/// waits for a piece that no thread is at work on: see [`assembly::MAX_AHEAD`].
+const MAX_LAG: usize = assembly::MAX_AHEAD / 2;
+
 struct Work<'r> {
     number: usize,
+    /// For threads that are busy, in order.
+    set_aside: VecDeque<(usize, Task<'r>)>,
     rest: Range<usize>,
     /// What is left of a large row, and whether nothing was taken of it yet.
     large: Option<(&'r str, bool)>,
@@ -252,7 +278,31 @@ struct Work<'r> {
 }
 
 impl<'r> Work<'r> {
+    /// The next piece for a thread, and its number.
     fn take(
+        &mut self,
+        turn: Turn,
+        tokenizer: &Tokenizer,
+        rows: &'r impl Rows,
+    ) -> Result<Option<(usize, Task<'r>)>> {
+        let own = |(number, _): &(usize, Task<'_>)| turn.is_for(*number);
+        loop {
+            let oldest = self.set_aside.front();
+            if oldest.is_some_and(|(number, _)| number + MAX_LAG <= self.number) {
+                return Ok(self.set_aside.pop_front());
+            }
+            if let Some(place) = self.set_aside.iter().position(own) {
+                return Ok(self.set_aside.remove(place));
+            }
+            match self.next(tokenizer, rows)? {
+                Some(next) if own(&next) => return Ok(Some(next)),
+                Some(next) => self.set_aside.push_back(next),
+                None => return Ok(self.set_aside.pop_front()),
+            }
+        }
+    }
+
+    fn next(
         &mut self,
         tokenizer: &Tokenizer,
         rows: &'r impl Rows,
@@ -295,6 +345,7 @@ impl<'r> Work<'r> {
 
     fn stop(&mut self) {
         self.rest = 0..0;
+        self.set_aside.clear();
         self.large = None;
     }
 }
@@ -354,6 +405,41 @@ mod tests {
     }
 
     #[test]
+    fn a_piece_waits_for_its_thread_but_not_for_long() {
+        let [tokenizer, _] = tokenizers();
+        let rows = vec![Some("a".repeat(CHUNK_BYTES)); 4 * MAX_LAG];
+        let mut work = Work {
+            number: 0,
+            rest: 0..rows.as_slice().len(),
+            large: None,
+            set_aside: VecDeque::new(),
+            cuts: false,
+        };
+        let turn = |thread| Turn {
+            thread,
+            num_threads: 3,
+        };
+        let mut take = |thread| match work.take(turn(thread), &tokenizer, &rows).unwrap() {
+            Some((number, Task::Rows(range))) => {
+                assert_eq!(range, number..number + 1);
+                Some(number)
+            }
+            Some((_, Task::Part(..))) => unreachable!("no row is cut"),
+            None => None,
+        };
+        assert_eq!([1, 0, 0, 2, 1].map(&mut take), [1, 0, 3, 2, 4].map(Some));
+        // The third thread doesn't come again.
+        let mut taken = vec![0, 1, 2, 3, 4];
+        while let Some(number) = take(taken.len() % 2) {
+            let oldest = (0..).find(|number| !taken.contains(number)).unwrap();
+            assert!(number <= oldest + MAX_LAG, "{number} before {oldest}");
+            taken.push(number);
+        }
+        taken.sort_unstable();
+        assert!(taken.into_iter().eq(0..rows.as_slice().len()));
+    }
+
+    #[test]
     #[cfg_attr(miri, ignore = "hours; the assembly has tests of its own")]
     fn large_rows_have_the_ids_of_the_whole() {
         let words = ["ab ", "a", "  ab\n", "É. ", "<b>", "aab", " a", "中"];
@@ -387,7 +473,7 @@ mod tests {
                     let mut whole = Vec::<u16>::new();
                     if let Some(text) = row {
                         tokenizer
-                            .with_scratch(|scratch| {
+                            .with_scratch(0, |scratch| {
                                 tokenizer.encode_into(text, None, options, scratch, &mut whole)
                             })
                             .unwrap();
