@@ -219,9 +219,8 @@ pub(crate) fn deal_samples<'py>(
     })?;
     let lengths = |part: &[Row]| PyTuple::new(py, part.iter().map(Row::num_tokens));
     let lengths = dealt.parts().map(lengths).collect::<PyResult<_>>()?;
-    let sums = dealt.parts();
-    let sums = sums.map(|part| part.iter().map(Row::num_tokens).sum());
-    let sums = sums.collect();
+    let sum = |part: &[Row]| part.iter().map(Row::num_tokens).sum();
+    let sums = dealt.parts().map(sum).collect();
     let windows = spans.into_iter().map(|(window, _, _)| window).collect();
     Ok((DealtSamples { dealt, windows }, lengths, sums))
 }

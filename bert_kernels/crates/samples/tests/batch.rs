@@ -43,6 +43,40 @@ fn of_lengths(lengths: &[u32]) -> Vec<Row> {
         .collect()
 }
 
+/// Memory for samples, filled with what none of them holds.
+struct Room {
+    ids: Vec<i64>,
+    positions: Vec<i64>,
+    types: Vec<i64>,
+    offsets: Vec<i32>,
+    labels: Vec<i64>,
+    masked: Vec<i64>,
+}
+
+impl Room {
+    fn new(num_tokens: usize, num_samples: usize, num_micro_shards: usize) -> Self {
+        Self {
+            ids: vec![-1; num_tokens],
+            positions: vec![-1; num_tokens],
+            types: vec![-1; num_tokens],
+            offsets: vec![-1; num_samples + num_micro_shards],
+            labels: vec![-1; num_samples],
+            masked: vec![-1; 2 * num_tokens],
+        }
+    }
+
+    fn packed(&mut self) -> Packed<'_> {
+        Packed {
+            input_ids: &mut self.ids,
+            position_ids: &mut self.positions,
+            token_type_ids: &mut self.types,
+            cu_seqlens: &mut self.offsets,
+            next_sentence_labels: &mut self.labels,
+            masked: &mut self.masked,
+        }
+    }
+}
+
 #[test]
 fn a_window_says_what_its_samples_take() {
     let window = window();
@@ -100,22 +134,17 @@ fn micro_shards_are_laid_end_to_end_and_labels_say_what_stood_there() {
         replacements: &[10, 11],
         continuation: None,
     };
-    let [mut ids, mut positions, mut types] = [(); 3].map(|()| vec![-1; num_tokens]);
-    let mut masked = vec![-1; 2 * num_tokens];
-    let (mut offsets, mut labels) = (vec![-1; 5], vec![-1; 3]);
-    let counts = pack(
-        &dealt,
-        &[Ids::Narrow(&IDS), Ids::Narrow(&IDS)],
-        &masking,
-        Packed {
-            input_ids: &mut ids,
-            position_ids: &mut positions,
-            token_type_ids: &mut types,
-            cu_seqlens: &mut offsets,
-            next_sentence_labels: &mut labels,
-            masked: &mut masked,
-        },
-    );
+    let mut room = Room::new(num_tokens, 3, 2);
+    let shards = [Ids::Narrow(&IDS), Ids::Narrow(&IDS)];
+    let counts = pack(&dealt, &shards, &masking, room.packed());
+    let Room {
+        mut ids,
+        positions,
+        types,
+        offsets,
+        labels,
+        masked,
+    } = room;
     // Undo the masks; places count from the begin of their micro-shard.
     let (places, originals) = masked.split_at(counts.iter().sum());
     let first_tokens = counts.iter().zip([0, 10]).flat_map(|(&n, at)| vec![at; n]);
@@ -152,20 +181,9 @@ fn a_sample_without_luck_still_has_one_masked_token_or_word() {
             replacements: &[10, 11],
             continuation,
         };
-        let [mut ids, mut positions, mut types] = [(); 3].map(|()| vec![-1; 8]);
-        let (mut masked, mut offsets, mut labels) = (vec![-1; 16], vec![-1; 2], vec![-1; 1]);
-        let packed = Packed {
-            input_ids: &mut ids,
-            position_ids: &mut positions,
-            token_type_ids: &mut types,
-            cu_seqlens: &mut offsets,
-            next_sentence_labels: &mut labels,
-            masked: &mut masked,
-        };
-        assert_eq!(
-            pack(&dealt, &[Ids::Narrow(&IDS)], &masking, packed),
-            [expected]
-        );
+        let mut room = Room::new(8, 1, 1);
+        let counts = pack(&dealt, &[Ids::Narrow(&IDS)], &masking, room.packed());
+        assert_eq!(counts, [expected]);
     }
 }
 

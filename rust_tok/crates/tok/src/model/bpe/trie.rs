@@ -68,8 +68,8 @@ impl Trie {
                 nodes: (0..BLOCK).map(Node::free).collect(),
                 root: 0,
             },
-            taken: vec![[u64::MAX; 4]],
-            bases: vec![[u64::MAX; 4]],
+            taken: vec![[u64::MAX; BLOCK / 64]],
+            bases: vec![[u64::MAX; BLOCK / 64]],
             next: [1; 2],
             bytes: Vec::new(),
         };
