@@ -6,8 +6,11 @@
 
 use std::mem;
 
-use memchr::{memchr, memrchr};
+use memchr::memrchr;
 
+use blank_lines::blank_line_ends;
+
+mod blank_lines;
 #[cfg(test)]
 mod tests;
 
@@ -119,25 +122,41 @@ impl DocumentSplitter {
         &block[same..]
     }
 
-    fn read(&mut self, mut block: &[u8]) {
-        while !block.is_empty() && !self.finished {
-            let newline = memchr(b'\n', block);
-            let (part, rest) = block.split_at(newline.map_or(block.len(), |at| at + 1));
-            self.take(part);
-            self.place += part.len() as u64;
-            if newline.is_some() {
-                self.line = Line::Blank(self.place);
-            }
-            let undecided = matches!(self.line, Line::Blank(begin) if begin < self.end);
-            self.finished |= self.open.is_none() && self.place >= self.end && !undecided;
-            block = rest;
+    fn read(&mut self, block: &[u8]) {
+        let mut at = 0;
+        for blank_end in blank_line_ends(block, matches!(self.line, Line::Blank(_))) {
+            let lines = &block[at..=blank_end];
+            let (text, blank) = lines.split_at(last_line(&lines[..lines.len() - 1]));
+            self.take_lines(text);
+            self.take_lines(blank);
+            at = blank_end + 1;
+        }
+        let (lines, cut_off) = block[at..].split_at(last_line(&block[at..]));
+        self.take_lines(lines);
+        self.take_part(cut_off);
+    }
+
+    /// Lines up to their ends: as many as hold text, or a blank one.
+    fn take_lines(&mut self, lines: &[u8]) {
+        self.take_part(lines);
+        if !lines.is_empty() {
+            self.line = Line::Blank(self.place);
         }
     }
 
-    /// A line up to its end, or a part of one that has not ended yet.
+    fn take_part(&mut self, part: &[u8]) {
+        if !part.is_empty() && !self.finished {
+            self.take(part);
+            self.place += part.len() as u64;
+            let undecided = matches!(self.line, Line::Blank(begin) if begin < self.end);
+            self.finished |= self.open.is_none() && self.place >= self.end && !undecided;
+        }
+    }
+
+    /// A line up to its end, several that hold text, or a part of one that has not ended yet.
     fn take(&mut self, part: &[u8]) {
         if let Line::Blank(begin) = self.line {
-            if !part.iter().all(|&byte| is_space(byte)) {
+            if !is_blank(part) {
                 self.line = Line::Text;
                 if !self.held.is_empty() {
                     let held = mem::take(&mut self.held);
@@ -195,7 +214,7 @@ impl DocumentSplitter {
         let ends_line = |&&byte: &&u8| byte == b'\n' || byte == b'\r';
         let line_ends = text[begin..].iter().rev().take_while(ends_line).count();
         text.truncate(text.len() - line_ends);
-        if text[begin..].iter().all(|&byte| is_space(byte)) {
+        if is_blank(&text[begin..]) {
             text.truncate(begin);
             return;
         }
@@ -224,6 +243,15 @@ impl DocumentSplitter {
 fn character_end(text: &[u8], limit: usize) -> usize {
     let starts = |&at: &usize| text.get(at).is_none_or(|byte| byte & 0xC0 != 0x80);
     (2..=limit).rev().find(starts).unwrap_or(1)
+}
+
+/// Where the line begins that has not ended at the end of the text.
+fn last_line(text: &[u8]) -> usize {
+    memrchr(b'\n', text).map_or(0, |at| at + 1)
+}
+
+fn is_blank(text: &[u8]) -> bool {
+    text.iter().all(|&byte| is_space(byte))
 }
 
 fn is_space(byte: u8) -> bool {

@@ -83,7 +83,7 @@ proptest! {
     fn ranges_and_blocks_of_any_size_give_every_document_once(
         text in texts(),
         range in 1_usize..40,
-        block in 1_usize..40,
+        block in 1_usize..400,
     ) {
         let mut found = Vec::new();
         for start in (0..text.len()).step_by(range) {
@@ -97,7 +97,7 @@ proptest! {
     fn pieces_of_long_documents_depend_on_nothing_else(
         text in texts(),
         range in 1_usize..30,
-        block in 1_usize..30,
+        block in 1_usize..300,
         max_bytes in 4_usize..24,
     ) {
         let whole = split(&text, (0, text.len()), text.len().max(1), max_bytes).0;
@@ -110,6 +110,26 @@ proptest! {
         for piece in &whole {
             prop_assert!(piece.len() <= max_bytes && std::str::from_utf8(piece).is_ok());
         }
+    }
+}
+
+proptest! {
+    #[test]
+    fn blank_lines_are_found_wherever_blocks_of_64_bytes_cut_them(
+        text in prop::collection::vec(prop::sample::select(b"\n\n \t\rx\xc3".to_vec()), 0..400),
+        run in 0_usize..200,
+        begins_blank: bool,
+    ) {
+        let text = [vec![b' '; run], text].concat();
+        let mut expected = Vec::new();
+        let mut begin = 0;
+        for (place, _) in text.iter().enumerate().filter(|&(_, &byte)| byte == b'\n') {
+            if is_blank(&text[begin..place]) && (begin > 0 || begins_blank) {
+                expected.push(place);
+            }
+            begin = place + 1;
+        }
+        prop_assert_eq!(blank_line_ends(&text, begins_blank), expected);
     }
 }
 
