@@ -138,13 +138,15 @@ $(BIN)/uv: | tools
 	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
 	@if command -v uv >/dev/null; then ln -sf "$$(command -v uv)" $@; else $(BIN)/python -m pip install --quiet --disable-pip-version-check uv; fi
 
+# A job starts a dozen processes at once. Left to them, each compiles what it imports, again and
+# again where PYTHONDONTWRITEBYTECODE is set: half of the seconds until a first training step.
 $(DEPENDENCIES): requirements.lock | $(BIN)/uv
 	@echo "==> installing the pinned requirements"
 	@if [ "$(TORCH)" = cpu ]; then \
 		grep -vE '^(nvidia-|triton|cuda-)' requirements.lock > $(VENV)/requirements.cpu; \
-		VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --torch-backend cpu -r $(VENV)/requirements.cpu; \
+		VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --compile-bytecode --torch-backend cpu -r $(VENV)/requirements.cpu; \
 	else \
-		VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet -r requirements.lock; \
+		VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --compile-bytecode -r requirements.lock; \
 	fi
 	@touch $@
 
