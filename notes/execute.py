@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import jupytext
+from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 
 TIMEOUT_S = 300
@@ -12,7 +13,8 @@ def main() -> None:
     for note in sorted(Path(__file__).parent.glob("*.py")):
         if note != Path(__file__):
             notebook = jupytext.read(note)
-            NotebookClient(notebook, timeout=TIMEOUT_S, kernel_name="python3").execute()
+            kernel = AsyncKernelManager(kernel_name="python3", transport="ipc")
+            NotebookClient(notebook, km=kernel, timeout=TIMEOUT_S).execute()
             print(f"{note.name}: {len(notebook.cells)} cells executed")
 
 
