@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import jupytext
-from jupyter_client.manager import AsyncKernelManager
+from jupyter_client.manager import KernelManager
 from nbclient import NotebookClient
 
 TIMEOUT_S = 300
@@ -13,8 +13,11 @@ def main() -> None:
     for note in sorted(Path(__file__).parent.glob("*.py")):
         if note != Path(__file__):
             notebook = jupytext.read(note)
-            kernel = AsyncKernelManager(kernel_name="python3", transport="ipc")
-            NotebookClient(notebook, km=kernel, timeout=TIMEOUT_S).execute()
+            kernel = KernelManager(kernel_name="python3", transport="ipc")
+            try:
+                NotebookClient(notebook, km=kernel, timeout=TIMEOUT_S).execute()
+            finally:
+                kernel.shutdown_kernel()
             print(f"{note.name}: {len(notebook.cells)} cells executed")
 
 
