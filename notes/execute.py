@@ -12,13 +12,18 @@ TIMEOUT_S = 300
 def main() -> None:
     for note in sorted(Path(__file__).parent.glob("*.py")):
         if note != Path(__file__):
-            notebook = jupytext.read(note)
-            kernel = KernelManager(kernel_name="python3", transport="ipc")
-            try:
-                NotebookClient(notebook, km=kernel, timeout=TIMEOUT_S).execute()
-            finally:
-                kernel.shutdown_kernel()
-            print(f"{note.name}: {len(notebook.cells)} cells executed")
+            print(f"{note.name}: {_execute(note)} cells executed")
+
+
+def _execute(note: Path) -> int:
+    """The number of its cells."""
+    notebook = jupytext.read(note)
+    kernel = KernelManager(kernel_name="python3", transport="ipc")
+    try:
+        NotebookClient(notebook, km=kernel, timeout=TIMEOUT_S).execute()
+    finally:
+        kernel.shutdown_kernel()
+    return len(notebook.cells)
 
 
 if __name__ == "__main__":
