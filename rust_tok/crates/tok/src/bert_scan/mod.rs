@@ -247,7 +247,7 @@ mod tests {
     use crate::model::wordpiece::WordPieceConfig;
     use crate::vocab::Vocab;
 
-    fn model() -> WordPiece {
+    fn model() -> crate::Result<WordPiece> {
         let mut vocab = Vocab::default();
         let letters = "abcdefghijklmnopqrsuvwxyzABE0123456789éαβ中文кงक\u{301}\u{308}";
         let tokens = [
@@ -260,7 +260,7 @@ mod tests {
         for (id, token) in tokens.chain(single).enumerate() {
             let _ = vocab.insert(&token, id as u32);
         }
-        WordPiece::new(WordPieceConfig::default(), &vocab).unwrap()
+        WordPiece::new(WordPieceConfig::default(), &vocab)
     }
 
     fn text() -> impl Strategy<Value = String> {
@@ -317,7 +317,7 @@ mod tests {
         fn ids_are_those_of_the_steps_one_by_one_whatever_the_table_holds(texts in
             prop::collection::vec(text(), 1..4))
         {
-            let model = model();
+            let model = model()?;
             USED.with_borrow_mut(|used| {
                 if used.is_empty() {
                     used.extend(normalizers().map(|n| (Scanner::new(n), Box::default())));

@@ -317,9 +317,9 @@ mod tests {
             let mut expected: HashMap<Vec<u8>, u64> = HashMap::new();
             for (number, (word, count)) in words.iter().enumerate() {
                 if number % 2 == 0 {
-                    table.add(word.as_bytes(), *count).unwrap();
+                    table.add(word.as_bytes(), *count)?;
                 } else {
-                    table.add_hot(word.as_bytes(), *count).unwrap();
+                    table.add_hot(word.as_bytes(), *count)?;
                 }
                 *expected.entry(word.clone().into_bytes()).or_default() += count;
             }
@@ -341,23 +341,24 @@ mod tests {
     }
 
     #[test]
-    fn the_stable_order_is_that_of_the_words() {
+    fn the_stable_order_is_that_of_the_words() -> Result<()> {
         let words: Vec<String> = (0..5_000).map(|number: u32| number.to_string()).collect();
-        let in_order = |words: &mut dyn Iterator<Item = &String>| -> Vec<Vec<u8>> {
+        let in_order = |words: &mut dyn Iterator<Item = &String>| -> Result<Vec<Vec<u8>>> {
             let mut table = WordTable::default();
-            words.for_each(|word| {
-                table.add(word.as_bytes(), 1).unwrap();
-            });
+            for word in words {
+                table.add(word.as_bytes(), 1)?;
+            }
             let order = table.in_stable_order();
-            order
+            Ok(order
                 .iter()
                 .map(|&entry| table.get(entry as usize).0.to_vec())
-                .collect()
+                .collect())
         };
-        let forward = in_order(&mut words.iter());
-        assert_eq!(in_order(&mut words.iter().rev()), forward);
+        let forward = in_order(&mut words.iter())?;
+        assert_eq!(in_order(&mut words.iter().rev())?, forward);
         assert_eq!(forward.len(), words.len());
         assert!(forward.is_sorted_by_key(|word| WordTable::part_of(word, 64)));
+        Ok(())
     }
 
     #[test]
@@ -383,14 +384,15 @@ mod tests {
     }
 
     #[test]
-    fn many_words_keep_their_counts_while_the_table_grows() {
+    fn many_words_keep_their_counts_while_the_table_grows() -> Result<()> {
         let mut table = WordTable::default();
         for round in 0..2_u64 {
             for number in 0..200_000_u64 {
-                table.add(number.to_string().as_bytes(), round + 1).unwrap();
+                table.add(number.to_string().as_bytes(), round + 1)?;
             }
         }
         assert_eq!(table.len(), 200_000);
         assert!(table.iter().all(|(_, count)| count == 3));
+        Ok(())
     }
 }
