@@ -7,10 +7,14 @@ use std::sync::Arc;
 use libfuzzer_sys::fuzz_target;
 use tok_arrow::export::{self, Buffer};
 use tok_arrow::{Column, TextRows};
-use tok_fuzz::AnyText;
+use tok_fuzz::{AnyText, Outcome, must_hold};
 
 fuzz_target!(|input: (AnyText, Option<Vec<i16>>, u8, u8)| {
     let (text, lists, skip, take) = input;
+    must_hold(check(text, lists, skip, take));
+});
+
+fn check(text: AnyText, lists: Option<Vec<i16>>, skip: u8, take: u8) -> Outcome {
     let text = text.node();
     let node = match lists {
         None => Arc::new(text),
@@ -27,7 +31,7 @@ fuzz_target!(|input: (AnyText, Option<Vec<i16>>, u8, u8)| {
             )
         }
     };
-    let schema = export::schema(&node).expect("no metadata is too long");
+    let schema = export::schema(&node)?;
     let whole = export::array(&node);
     let mut slice = export::array(&node);
     let offset = usize::from(skip).min(node.length);
@@ -35,10 +39,10 @@ fuzz_target!(|input: (AnyText, Option<Vec<i16>>, u8, u8)| {
     slice.length = usize::from(take).min(node.length - offset) as i64;
     // SAFETY: buffers as large as types and lengths say, in the array and in the slice of it.
     let Ok(column) = (unsafe { Column::new(&schema, vec![whole, slice]) }) else {
-        return;
+        return Ok(());
     };
     let Ok((texts, outer)) = column.texts() else {
-        return;
+        return Ok(());
     };
     for row in 0..texts.len() {
         let _ = texts.get(row).map(|text| text.map(str::len));
@@ -48,7 +52,7 @@ fuzz_target!(|input: (AnyText, Option<Vec<i16>>, u8, u8)| {
             texts: &texts,
             pairs: None,
         };
-        let [_, bpe] = tok_fuzz::tokenizers();
+        let [_, bpe] = tok_fuzz::tokenizers()?;
         let options = tok::EncodeOptions {
             add_special_tokens: false,
             split_special_tokens: false,
@@ -57,4 +61,5 @@ fuzz_target!(|input: (AnyText, Option<Vec<i16>>, u8, u8)| {
         let _ = tok::batch::encode_rows::<u16>(bpe, &rows, options, || false);
         let _ = rows.validity();
     }
-});
+    Ok(())
+}

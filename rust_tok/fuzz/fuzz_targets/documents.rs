@@ -3,14 +3,22 @@
 
 #![no_main]
 
+use std::num::TryFromIntError;
+
 use libfuzzer_sys::fuzz_target;
 use tok::documents::{DocumentSplitter, Documents};
+use tok_fuzz::{Outcome, must_hold};
 
-fn read(file: &[u8], bounds: &[u64], block_bytes: usize, max_bytes: usize) -> Documents {
+fn read(
+    file: &[u8],
+    bounds: &[u64],
+    block_bytes: usize,
+    max_bytes: usize,
+) -> Result<Documents, TryFromIntError> {
     let mut all = Documents::default();
     for bound in bounds.windows(2) {
         let mut splitter = DocumentSplitter::new(bound[0], bound[1], max_bytes);
-        let first = usize::try_from(bound[0].saturating_sub(1)).expect("files are small");
+        let first = usize::try_from(bound[0].saturating_sub(1))?;
         for block in file[first..].chunks(block_bytes) {
             append(&mut all, splitter.feed(block));
             if splitter.finished() {
@@ -21,7 +29,7 @@ fn read(file: &[u8], bounds: &[u64], block_bytes: usize, max_bytes: usize) -> Do
             append(&mut all, splitter.close());
         }
     }
-    all
+    Ok(all)
 }
 
 fn append(all: &mut Documents, more: Documents) {
@@ -33,6 +41,10 @@ fn append(all: &mut Documents, more: Documents) {
 
 fuzz_target!(|input: (Vec<u8>, Vec<u16>, u8, u16)| {
     let (file, cuts, block_bytes, max_bytes) = input;
+    must_hold(check(&file, cuts, block_bytes, max_bytes));
+});
+
+fn check(file: &[u8], cuts: Vec<u16>, block_bytes: u8, max_bytes: u16) -> Outcome {
     let max_bytes = usize::from(max_bytes).max(1);
     let length = file.len() as u64;
     let mut bounds: Vec<u64> = cuts.into_iter().map(u64::from).collect();
@@ -40,16 +52,17 @@ fuzz_target!(|input: (Vec<u8>, Vec<u16>, u8, u16)| {
     bounds.extend([0, length.max(1)]);
     bounds.sort_unstable();
     bounds.dedup();
-    let whole = read(&file, &[0, length.max(1)], file.len().max(1), max_bytes);
-    let parts = read(&file, &bounds, usize::from(block_bytes).max(1), max_bytes);
+    let whole = read(file, &[0, length.max(1)], file.len().max(1), max_bytes)?;
+    let parts = read(file, &bounds, usize::from(block_bytes).max(1), max_bytes)?;
     assert_eq!(whole, parts);
 
     let mut start = 0;
     for (&end, &place) in whole.ends.iter().zip(&whole.places) {
         let document = &whole.text[start as usize..end as usize];
-        let place = usize::try_from(place).expect("no place is negative");
+        let place = usize::try_from(place)?;
         assert_eq!(document, &file[place..place + document.len()]);
         assert!(document.len() <= max_bytes);
         start = end;
     }
-});
+    Ok(())
+}

@@ -1,6 +1,7 @@
 //! What the fuzz targets share: small tokenizers, and Arrow columns with arbitrary content in
 //! buffers of the right size, as a producer that keeps to the specification can give them.
 
+use std::error::Error;
 use std::ffi::CStr;
 use std::sync::{Arc, LazyLock};
 
@@ -8,16 +9,24 @@ use arbitrary::Arbitrary;
 use tok::{EncodeOptions, Tokenizer};
 use tok_arrow::export::{Buffer, Node};
 
+/// What an input has shown: an error is what should never have been one.
+pub type Outcome = Result<(), Box<dyn Error>>;
+
+/// Reports an input that went wrong to the fuzzer.
+#[track_caller]
+pub fn must_hold(outcome: Outcome) {
+    assert!(outcome.is_ok(), "{outcome:?}");
+}
+
 /// WordPiece and byte-level BPE, read from the seeds.
-pub fn tokenizers() -> &'static [Tokenizer; 2] {
-    static TOKENIZERS: LazyLock<[Tokenizer; 2]> = LazyLock::new(|| {
-        [
-            include_str!("../seeds/tokenizer_json/wordpiece.json"),
-            include_str!("../seeds/tokenizer_json/bpe.json"),
-        ]
-        .map(|text| Tokenizer::from_json(text).expect("a seed is a tokenizer"))
+pub fn tokenizers() -> Result<&'static [Tokenizer; 2], &'static tok::Error> {
+    static TOKENIZERS: LazyLock<tok::Result<[Tokenizer; 2]>> = LazyLock::new(|| {
+        Ok([
+            Tokenizer::from_json(include_str!("../seeds/tokenizer_json/wordpiece.json"))?,
+            Tokenizer::from_json(include_str!("../seeds/tokenizer_json/bpe.json"))?,
+        ])
     });
-    &TOKENIZERS
+    TOKENIZERS.as_ref()
 }
 
 /// The ids of one text, or of a pair.
@@ -28,8 +37,9 @@ pub fn encode(
     options: EncodeOptions,
 ) -> tok::Result<Vec<u32>> {
     let mut ids = Vec::new();
-    tokenizer
-        .with_scratch(0, |scratch| tokenizer.encode_into(text, pair, options, scratch, &mut ids))?;
+    tokenizer.with_scratch(0, |scratch| {
+        tokenizer.encode_into(text, pair, options, scratch, &mut ids)
+    })?;
     Ok(ids)
 }
 
