@@ -1,6 +1,7 @@
 """Executes every note from top to bottom, as CI does: python notes/execute.py"""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import jupytext
 from jupyter_client.manager import KernelManager
@@ -18,11 +19,12 @@ def main() -> None:
 def _execute(note: Path) -> int:
     """The number of its cells."""
     notebook = jupytext.read(note)
-    kernel = KernelManager(kernel_name="python3", transport="ipc")
-    try:
-        NotebookClient(notebook, km=kernel, timeout=TIMEOUT_S).execute()
-    finally:
-        kernel.shutdown_kernel()
+    with TemporaryDirectory() as sockets:
+        kernel = KernelManager(kernel_name="python3", transport="ipc", ip=f"{sockets}/kernel")
+        try:
+            NotebookClient(notebook, km=kernel, timeout=TIMEOUT_S).execute()
+        finally:
+            kernel.shutdown_kernel()
     return len(notebook.cells)
 
 
