@@ -7,7 +7,6 @@ workers need (allocator settings are read when a process starts) goes by runtime
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import secrets
 import sys
@@ -38,18 +37,6 @@ TRAIN_WORKER_VARIABLES = {
     # lies at their end. Large tensors are few; their threads don't wait for each other here.
     "MALLOC_ARENA_MAX": "1",
 }
-
-# Numbers of mallopt(3) for the same three.
-_MALLOC_OPTIONS = {-4: 0, -1: -1, -8: 1}
-
-
-def keep_freed_pages() -> None:
-    """What TRAIN_WORKER_VARIABLES do, in a process that is running already (glibc only)."""
-    if sys.platform == "linux":
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-        if mallopt is not None:
-            for option, value in _MALLOC_OPTIONS.items():
-                mallopt(option, value)
 
 
 def prepare_driver(joins: bool) -> None:

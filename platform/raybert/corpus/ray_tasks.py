@@ -20,7 +20,7 @@ import ray
 import ray.data
 
 import rust_tok
-from raybert.cluster.environment import keep_freed_pages
+from bert.memory import keep_freed_memory
 from raybert.cluster.nodes import Expectation, check_once
 from raybert.cluster.outcomes import as_user_error, outcome_batch, outcomes_of
 from raybert.corpus.content import PassedOver
@@ -67,7 +67,7 @@ class _TokenizeTask:
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list[bytes]]:
         _one_thread()
-        keep_freed_pages()  # every shard wants as many of them as the one before
+        keep_freed_memory()  # every shard wants as much as the one before
         return outcome_batch(*self._outcomes([pickle.loads(row) for row in batch["range"]]))
 
     def _outcomes(self, ranges: Sequence[TextRange]) -> Iterator[Finished | UserError]:

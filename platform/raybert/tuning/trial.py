@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from raybert.cluster.environment import keep_freed_pages
 from raybert.cluster.nodes import Expectation, check_once
 from raybert.errors import UserError
 from raybert.finetuning.data import TokenizedData
@@ -126,7 +125,6 @@ def run_trial(sweep: Sweep, config: dict[str, Any]) -> None:
     """Trains the part that a trial's configuration names, in this process."""
     from ray import tune
 
-    keep_freed_pages()
     began = time.time()
     run = sweep.folder / TRIALS / tune.get_context().get_trial_name() / f"part-{config[PART]}"
     try:
