@@ -107,7 +107,7 @@ def linear(rows: int, inner: int, outer: int) -> Callable[[], None]:
     x, w, g, b = tensor(rows, inner), tensor(outer, inner), tensor(rows, outer), tensor(outer)
 
     def work() -> None:
-        _ = products.linear(x, w, b), products.multiply(g, w), products.multiply(g.t(), x)
+        _ = products.product_and_bias(x, w, b), products.multiply(g, w), products.multiply(g.t(), x)
 
     return work
 

@@ -160,19 +160,19 @@ class _Layer(torch.autograd.Function):
         low = dtype != torch.float32
         hidden_TD = hidden_TD.contiguous()
         input_TD = kernels.round_bf16(hidden_TD) if low else hidden_TD
-        qkv_TX = _linear(input_TD, attention.qkv, dtype)
+        qkv_TX = products.linear(input_TD, *_weight_and_bias(attention.qkv, dtype))
         context_TD, log_sums_TH = kernels.attention_forward(
             qkv_TX, layout, attention.num_heads, attention.max_length, sites[0], attention.dropout
         )
-        attended_TD = _linear(context_TD, attention.output, dtype)
+        attended = _product_and_bias(context_TD, attention.output, dtype)
         middle_TD, middle_low_TD, saved1 = _norm(
-            layer.attention_norm, attended_TD, hidden_TD, sites[1], low
+            layer.attention_norm, attended, hidden_TD, sites[1], low
         )
         between_TD = middle_low_TD if low else middle_TD
-        widened_TF = _linear(between_TD, feed_forward.up, dtype)
-        active_TF = kernels.gelu_forward(widened_TF)
-        narrowed_TD = _linear(active_TF, feed_forward.down, dtype)
-        out_TD, _, saved2 = _norm(layer.feed_forward_norm, narrowed_TD, middle_TD, sites[2], False)
+        widened_TF, ctx.up_bias_F = _product_and_bias(between_TD, feed_forward.up, dtype)
+        active_TF = kernels.gelu_forward(widened_TF, ctx.up_bias_F)
+        narrowed = _product_and_bias(active_TF, feed_forward.down, dtype)
+        out_TD, _, saved2 = _norm(layer.feed_forward_norm, narrowed, middle_TD, sites[2], False)
         ctx.save_for_backward(
             input_TD, qkv_TX, context_TD, log_sums_TH, *saved1.tensors,
             between_TD, widened_TF, active_TF, *saved2.tensors,
@@ -224,7 +224,7 @@ class _Layer(torch.autograd.Function):
         )
         grad_TF = products.multiply(second.values_TD, down_DF)
         linear(feed_forward.down, second.values_TD, active_TF, second.values_sum_D)
-        grad_up_F = kernels.gelu_backward_(widened_TF, grad_TF)
+        grad_up_F = kernels.gelu_backward_(widened_TF, grad_TF, ctx.up_bias_F)
         linear(feed_forward.up, grad_TF, between_TD, grad_up_F)
         first = norm(
             layer.attention_norm,
@@ -248,12 +248,24 @@ class _Layer(torch.autograd.Function):
         return (*(None,) * 5, grad_hidden_TD, *(grads[id(weight)] for weight in layer.parameters()))
 
 
-def _linear(values: Tensor, module: torch.nn.Linear, dtype: torch.dtype) -> Tensor:
-    weight = in_format(module.weight, dtype)
-    return products.linear(values, weight, in_format(module.bias, dtype))
+def _product_and_bias(
+    values: Tensor, module: nn.Linear, dtype: torch.dtype
+) -> tuple[Tensor, Tensor | None]:
+    return products.product_and_bias(values, *_weight_and_bias(module, dtype))
 
 
-def _norm(module, values_TD: Tensor, residual_TD: Tensor, site: SiteKey | None, with_low: bool):
+def _weight_and_bias(module: nn.Linear, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    return in_format(module.weight, dtype), in_format(module.bias, dtype)
+
+
+def _norm(
+    module,
+    product_and_bias: tuple[Tensor, Tensor | None],
+    residual_TD: Tensor,
+    site: SiteKey | None,
+    with_low: bool,
+):
+    values_TD, values_bias_D = product_and_bias
     return kernels.dropout_add_norm_forward(
         values_TD,
         residual_TD,
@@ -263,6 +275,7 @@ def _norm(module, values_TD: Tensor, residual_TD: Tensor, site: SiteKey | None, 
         site,
         module.dropout,
         with_low,
+        values_bias_D,
     )
 
 
@@ -284,8 +297,10 @@ class _Decode(torch.autograd.Function):
         vocab_size = len(table_VD)
         low_MD, low_VD = hidden_MD.to(dtype).contiguous(), in_format(table_VD, dtype)
         with torch.autocast("cpu", enabled=False):
-            logits_MP = _logits(low_MD, low_VD, in_format(bias_V, dtype))
-        losses_M, correct_M = kernels.cross_entropy_(logits_MP, labels_M.contiguous(), vocab_size)
+            logits_MP, missing_V = _logits(low_MD, low_VD, in_format(bias_V, dtype))
+        losses_M, correct_M = kernels.cross_entropy_(
+            logits_MP, labels_M.contiguous(), vocab_size, missing_V
+        )
         if any(ctx.needs_input_grad):
             ctx.save_for_backward(low_MD, low_VD, logits_MP)
         ctx.weights, ctx.direct, ctx.hidden_dtype = (table_VD, bias_V), direct, hidden_MD.dtype
@@ -312,12 +327,16 @@ class _Decode(torch.autograd.Function):
         )
 
 
-def _logits(hidden_MD: Tensor, table_VD: Tensor, bias_V: Tensor) -> Tensor:
-    """(M, P), undefined beyond the vocabulary."""
+def _logits(hidden_MD: Tensor, table_VD: Tensor, bias_V: Tensor) -> tuple[Tensor, Tensor | None]:
+    """(M, P), undefined beyond the vocabulary, and the bias if it is still to be added."""
     if products.adds_bias_inside(hidden_MD):
-        return products.linear(hidden_MD, table_VD, bias_V)
+        return products.linear(hidden_MD, table_VD, bias_V), None
     vocab_size = len(table_VD)
     stride = -(-vocab_size // _LINE) * _LINE
     logits_MP = hidden_MD.new_empty(len(hidden_MD), stride)
-    torch.addmm(bias_V, hidden_MD, table_VD.t(), out=logits_MP[:, :vocab_size])
-    return logits_MP
+    logits_MV = logits_MP[:, :vocab_size]
+    if hidden_MD.dtype == torch.float32:
+        torch.mm(hidden_MD, table_VD.t(), out=logits_MV)
+        return logits_MP, bias_V
+    torch.addmm(bias_V, hidden_MD, table_VD.t(), out=logits_MV)
+    return logits_MP, None

@@ -10,7 +10,9 @@ can't: on another device, in another number format, without the package, or when
 module is the one place that decides it (`usable`, `choose`) and says why (`describe`).
 
 Activations are float32, or bfloat16 where the forward pass runs in it; weights, sums and statistics
-are float32. Tensors must be contiguous. Results don't depend on the number of threads.
+are float32. A float32 bias that a matrix product left out is added by the kernel that reads the
+product, where it takes one. Tensors must be contiguous. Results don't depend on the number of
+threads.
 
 Shape suffixes: T tokens, S sequences, D hidden size, H heads, F feed-forward width, V vocabulary, R
 rows, N elements of a flat buffer, B blocks of rows.
@@ -212,8 +214,9 @@ def dropout_add_norm_forward(
     key: SiteKey | None,
     rate: float,
     with_low: bool = False,
+    values_bias_D: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, SavedNorm]:
-    """`bert.fused.dropout_add_norm` of a float32 residual.
+    """`bert.fused.dropout_add_norm` of values, plus their bias if given, and a float32 residual.
 
     Returns:
         The result in float32; if wanted the same in bfloat16, else no elements; what to save.
@@ -224,7 +227,7 @@ def dropout_add_norm_forward(
     _loaded().dropout_add_norm_forward(
         torch.get_num_threads(),
         _is_low(values_TD),
-        _memory(values_TD),
+        _rows(values_TD, values_bias_D),
         _memory(residual_TD),
         (_memory(weight_D), _memory(bias_D), eps),
         _drop(key, rate),
@@ -274,32 +277,43 @@ def dropout_add_norm_backward(
     return NormGradients(residual_TD, values_TD, weight_D, bias_D, values_sum_D)
 
 
-def gelu_forward(values_TF: Tensor) -> Tensor:
-    """`bert.fused.gelu`."""
+def gelu_forward(values_TF: Tensor, bias_F: Tensor | None = None) -> Tensor:
+    """`bert.fused.gelu` of values, plus their bias if given."""
     out_TF = torch.empty_like(values_TF)
     _loaded().gelu_forward(
-        torch.get_num_threads(), _is_low(values_TF), _memory(values_TF), _memory(out_TF)
+        torch.get_num_threads(),
+        _is_low(values_TF),
+        values_TF.shape[1],
+        _rows(values_TF, bias_F),
+        _memory(out_TF),
     )
     return out_TF
 
 
-def gelu_backward_(values_TF: Tensor, grad_TF: Tensor) -> Tensor:
-    """Turns the gradient of GELU's output into that of its input; its sum over tokens (F,)."""
+def gelu_backward_(values_TF: Tensor, grad_TF: Tensor, bias_F: Tensor | None = None) -> Tensor:
+    """Turns the gradient of GELU's output into that of its input; its sum over tokens (F,).
+
+    Values and bias are what the forward pass was given.
+    """
     num_rows, width = values_TF.shape
     partial_sums_BF = torch.empty(-(-num_rows // _loaded().ROWS_PER_BLOCK), width)
     _loaded().gelu_backward(
         torch.get_num_threads(),
         _is_low(values_TF),
         width,
-        _memory(values_TF),
+        _rows(values_TF, bias_F),
         _memory(grad_TF),
         _memory(partial_sums_BF),
     )
     return sum_rows(partial_sums_BF)
 
 
-def cross_entropy_(logits_RP: Tensor, labels_R: Tensor, vocab_size: int) -> tuple[Tensor, Tensor]:
+def cross_entropy_(
+    logits_RP: Tensor, labels_R: Tensor, vocab_size: int, bias_V: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Cross-entropy of the first `vocab_size` columns, which become softmax - onehot in place.
+
+    A bias is added to these columns first.
 
     Returns:
         Losses, float32 (R,), and 1 where no score is higher than the label's, int64 (R,).
@@ -311,6 +325,7 @@ def cross_entropy_(logits_RP: Tensor, labels_R: Tensor, vocab_size: int) -> tupl
         _is_low(logits_RP),
         vocab_size,
         _memory(logits_RP),
+        None if bias_V is None else _bias(bias_V, vocab_size),
         _memory(labels_R),
         _memory(losses_R),
         _memory(correct_R),
@@ -435,6 +450,17 @@ def _memory(tensor: Tensor) -> tuple[int, int]:
     assert tensor.is_contiguous()
     assert tensor.device.type == "cpu"
     return tensor.data_ptr(), tensor.numel()
+
+
+def _rows(values_RC: Tensor, bias_C: Tensor | None):
+    bias = None if bias_C is None else _bias(bias_C, values_RC.shape[1])
+    return _memory(values_RC), bias
+
+
+def _bias(bias_C: Tensor, width: int) -> tuple[int, int]:
+    assert bias_C.dtype == torch.float32
+    assert bias_C.shape == (width,)
+    return _memory(bias_C)
 
 
 def _is_low(tensor: Tensor) -> bool:

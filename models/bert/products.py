@@ -61,6 +61,16 @@ def linear(values_RI: Tensor, weight_CI: Tensor, bias_C: Tensor) -> Tensor:
     return torch.addmm(bias_C, values_RI, weight_CI.t())
 
 
+def product_and_bias(
+    values_RI: Tensor, weight_CI: Tensor, bias_C: Tensor
+) -> tuple[Tensor, Tensor | None]:
+    """`linear` for a kernel that adds a float32 bias as it reads: the product, and the bias if it
+    is still to be added."""
+    if values_RI.dtype != torch.float32 or adds_bias_inside(values_RI):
+        return linear(values_RI, weight_CI, bias_C), None
+    return values_RI @ weight_CI.t(), bias_C.detach()
+
+
 def add_product_(out_RC: Tensor, left_RI: Tensor, right_IC: Tensor) -> bool:
     """`out += left @ right` in one call, if there is one; whether it was done."""
     if out_RC.dtype != left_RI.dtype or _goes_to_onednn(left_RI):

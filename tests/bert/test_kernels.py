@@ -44,7 +44,11 @@ def model(size: str, **settings) -> BertForPreTraining:
     config = BertConfig(
         vocab_size=101, num_hidden_layers=2, max_position_embeddings=64, **SIZES[size], **settings
     )
-    return BertForPreTraining(config)
+    net = BertForPreTraining(config)
+    for name, parameter in net.named_parameters():
+        if name.endswith("bias"):  # all 0 in a new model, where a lost one would not be missed
+            torch.nn.init.normal_(parameter, std=0.2)
+    return net
 
 
 def batch() -> PackedBatch:
@@ -109,11 +113,40 @@ def test_products_are_torchs_from_either_library(
     torch.testing.assert_close(
         products.linear(left, right.t().contiguous(), bias), left @ right + bias
     )
+    product, missing = products.product_and_bias(left, right.t().contiguous(), bias)
+    assert (missing is None) is onednn
+    torch.testing.assert_close(product, left @ right + (bias if onednn else 0))
     net = model("wide")
-    _, expected = step("torch", net, KEY)
-    _, grads = step("native", net, KEY)
+    expected_loss, expected = step("torch", net, KEY)
+    loss, grads = step("native", net, KEY)
+    torch.testing.assert_close(loss, expected_loss, rtol=1e-6, atol=1e-6)
     for name, wanted in expected.items():
         torch.testing.assert_close(grads[name], wanted, rtol=1e-4, atol=2e-6, msg=name)
+
+
+@pytest.mark.parametrize("width", [24, 37])
+def test_a_bias_left_out_of_a_product_is_added_by_its_reader(
+    instruction_set: str, width: int
+) -> None:
+    values, residual, grad, weight = torch.randn(4, 70, width).unbind()
+    weight, bias = weight[0], torch.randn(width)
+    sums = values + bias
+
+    def reads(values: Tensor, bias: Tensor | None) -> list[Tensor]:
+        normed, _, saved = kernels.dropout_add_norm_forward(
+            values, residual, weight, weight, 1e-12, KEY.site(1, 2), 0.1, values_bias_D=bias
+        )
+        logits, grad_values = values.clone(), grad.clone()
+        labels = torch.arange(70) % width
+        found = kernels.cross_entropy_(logits, labels, width, bias)
+        grad_bias = kernels.gelu_backward_(values, grad_values, bias)
+        gelu = kernels.gelu_forward(values, bias)
+        return [normed, *saved.tensors, *found, logits, gelu, grad_values, grad_bias]
+
+    for found, wanted in zip(reads(values, bias), reads(sums, None), strict=True):
+        assert torch.equal(found, wanted)
+    with pytest.raises(AssertionError):
+        kernels.gelu_forward(values, bias[1:])
 
 
 @pytest.mark.parametrize("low", [False, True])
@@ -129,17 +162,22 @@ def test_bits_do_not_depend_on_the_number_of_threads(low: bool) -> None:
     )
     residual = torch.randn(layout.num_tokens, 48, generator=generator)
     weight = torch.randn(48, generator=generator)
+    bias = torch.randn(3 * 48, generator=generator)
 
     def everything() -> list[Tensor]:
         context, sums = kernels.attention_forward(qkv, layout, 3, 64, site, 0.1)
         grad_qkv = kernels.attention_backward(qkv, context, sums, grad, layout, 64, site, 0.1)
         normed, _, saved = kernels.dropout_add_norm_forward(
-            values, residual, weight, weight, 1e-12, site, 0.1
+            values, residual, weight, weight, 1e-12, site, 0.1, values_bias_D=weight
         )
         of_norm = kernels.dropout_add_norm_backward(residual, grad, saved, weight, site, 0.1, dtype)
         wide = qkv.clone()
-        bias = kernels.gelu_backward_(qkv, wide)
-        return [context, grad_qkv, normed, of_norm.values_TD, of_norm.weight_D, wide, bias]
+        grad_bias = kernels.gelu_backward_(qkv, wide, bias)
+        logits, labels = qkv.clone(), torch.arange(layout.num_tokens) % 100
+        losses, _ = kernels.cross_entropy_(logits, labels, bias.numel(), bias)
+        of_norms = normed, of_norm.values_TD, of_norm.weight_D
+        of_gelu = kernels.gelu_forward(qkv, bias), wide, grad_bias
+        return [context, grad_qkv, *of_norms, *of_gelu, losses, logits]
 
     try:
         torch.set_num_threads(1)

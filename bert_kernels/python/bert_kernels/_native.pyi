@@ -2,6 +2,8 @@ from typing import TypeAlias, final
 
 # A tensor: (address, elements).
 _Memory: TypeAlias = tuple[int, int]
+# Rows, and a float32 bias that is still to be added to them.
+_Rows: TypeAlias = tuple[_Memory, _Memory | None]
 # Row key, column key, limit, scale.
 _Drop: TypeAlias = tuple[int, int, int, float]
 
@@ -64,7 +66,7 @@ def attention_backward(
 def dropout_add_norm_forward(
     num_threads: int,
     low: bool,
-    values: _Memory,
+    values: _Rows,
     residual: _Memory,
     affine: tuple[_Memory, _Memory, float],
     drop: _Drop | None,
@@ -84,15 +86,16 @@ def dropout_add_norm_backward(
     grad_values: _Memory,
     partial_sums: _Memory,
 ) -> None: ...
-def gelu_forward(num_threads: int, low: bool, values: _Memory, out: _Memory) -> None: ...
+def gelu_forward(num_threads: int, low: bool, width: int, values: _Rows, out: _Memory) -> None: ...
 def gelu_backward(
-    num_threads: int, low: bool, width: int, values: _Memory, grad: _Memory, partial_sums: _Memory
+    num_threads: int, low: bool, width: int, values: _Rows, grad: _Memory, partial_sums: _Memory
 ) -> None: ...
 def cross_entropy(
     num_threads: int,
     low: bool,
     width: int,
     logits: _Memory,
+    bias: _Memory | None,
     labels: _Memory,
     losses: _Memory,
     correct: _Memory,

@@ -8,7 +8,7 @@ mod memory;
 mod samples;
 mod team;
 
-use kernels::{Affine, Bf16, Dropout, Gradients, Lookup, Saved, Shape, Step};
+use kernels::{Affine, Bf16, Biased, Dropout, Gradients, Lookup, Saved, Shape, Step};
 use pyo3::prelude::*;
 
 use memory::{Memory, read, write};
@@ -25,6 +25,9 @@ fn dropout(parts: Option<Drop>) -> Option<Dropout> {
         scale,
     })
 }
+
+/// Rows, and a float32 bias that is still to be added to them.
+type Rows = (Memory, Option<Memory>);
 
 /// Calls a generic function for the number format of activations.
 macro_rules! by_format {
@@ -138,7 +141,7 @@ mod _native {
         py: Python<'_>,
         num_threads: u32,
         low: bool,
-        values: Memory,
+        values: Rows,
         residual: Memory,
         affine: (Memory, Memory, f32),
         drop: Option<Drop>,
@@ -153,7 +156,7 @@ mod _native {
                 let (residual, affine) = (read(residual)?, affine_of(affine)?);
                 let (out, out_low, saved) = (write(out)?, write(out_low)?, saved_of(saved)?);
                 by_format!(low, E => kernels::dropout_add_norm_forward::<E>(
-                    &team, read(values)?, residual, affine, dropout(drop), out, out_low, saved,
+                    &team, biased(values)?, residual, affine, dropout(drop), out, out_low, saved,
                 ));
             }
             Ok(())
@@ -199,14 +202,17 @@ mod _native {
         py: Python<'_>,
         num_threads: u32,
         low: bool,
-        values: Memory,
+        width: usize,
+        values: Rows,
         out: Memory,
     ) -> PyResult<()> {
         py.detach(|| {
             let team = OpenMp { num_threads };
             // SAFETY: the caller's tensors; see the module.
             unsafe {
-                by_format!(low, E => kernels::gelu_forward::<E>(&team, read(values)?, write(out)?));
+                by_format!(low, E => kernels::gelu_forward::<E>(
+                    &team, width, biased(values)?, write(out)?,
+                ));
             }
             Ok(())
         })
@@ -218,7 +224,7 @@ mod _native {
         num_threads: u32,
         low: bool,
         width: usize,
-        values: Memory,
+        values: Rows,
         grad: Memory,
         partial_sums: Memory,
     ) -> PyResult<()> {
@@ -228,7 +234,7 @@ mod _native {
             unsafe {
                 let partial_sums = write(partial_sums)?;
                 by_format!(low, E => kernels::gelu_backward::<E>(
-                    &team, width, read(values)?, write(grad)?, partial_sums,
+                    &team, width, biased(values)?, write(grad)?, partial_sums,
                 ));
             }
             Ok(())
@@ -242,6 +248,7 @@ mod _native {
         low: bool,
         width: usize,
         logits: Memory,
+        bias: Option<Memory>,
         labels: Memory,
         losses: Memory,
         correct: Memory,
@@ -250,9 +257,10 @@ mod _native {
             let team = OpenMp { num_threads };
             // SAFETY: the caller's tensors; see the module.
             unsafe {
+                let bias = bias.map(|bias| read(bias)).transpose()?;
                 let (labels, losses, correct) = (read(labels)?, write(losses)?, write(correct)?);
                 by_format!(low, E => kernels::cross_entropy::<E>(
-                    &team, width, write(logits)?, labels, losses, correct,
+                    &team, width, write(logits)?, bias, labels, losses, correct,
                 ));
             }
             Ok(())
@@ -436,6 +444,19 @@ unsafe fn affine_of<'a>((weight, bias, epsilon): (Memory, Memory, f32)) -> PyRes
             weight: read(weight)?,
             bias: read(bias)?,
             epsilon,
+        })
+    }
+}
+
+/// # Safety
+///
+/// As `read`, for rows in a format and a float32 bias.
+unsafe fn biased<'a, E>((values, bias): Rows) -> PyResult<Biased<'a, E>> {
+    // SAFETY: as the caller promises.
+    unsafe {
+        Ok(Biased {
+            values: read(values)?,
+            bias: bias.map(|bias| read(bias)).transpose()?,
         })
     }
 }

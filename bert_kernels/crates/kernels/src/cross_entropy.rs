@@ -12,17 +12,19 @@ use crate::simd::Simd;
 ///
 /// * `width`: V.
 /// * `logits`: (R, pitch), of which the first V columns of each row count.
+/// * `bias`: (V,), added to each row of logits first, if there is one.
 /// * `labels`: (R,), each in 0..V.
 /// * `losses`: (R,), written.
 /// * `correct`: (R,), written: 1 where no score is higher than the label's.
 ///
 /// # Panics
 ///
-/// If a label is no column.
+/// If a label is no column, or the bias is of another width.
 pub fn cross_entropy<E: Element>(
     team: &dyn Team,
     width: usize,
     logits: &mut [E],
+    bias: Option<&[f32]>,
     labels: &[i64],
     losses: &mut [f32],
     correct: &mut [i64],
@@ -36,6 +38,7 @@ pub fn cross_entropy<E: Element>(
     assert_eq!(logits.len() % rows, 0);
     let pitch = logits.len() / rows;
     assert!(width <= pitch);
+    assert!(bias.is_none_or(|bias| bias.len() == width));
     let columns = 0..width as i64;
     assert!(
         labels.iter().all(|label| columns.contains(label)),
@@ -45,6 +48,7 @@ pub fn cross_entropy<E: Element>(
         rows,
         width,
         pitch,
+        bias,
         labels,
         logits: Shared::new(logits),
         losses: Shared::new(losses),
@@ -57,6 +61,7 @@ struct CrossEntropy<'a, E> {
     rows: usize,
     width: usize,
     pitch: usize,
+    bias: Option<&'a [f32]>,
     labels: &'a [i64],
     logits: Shared<E>,
     losses: Shared<f32>,
@@ -74,8 +79,8 @@ impl<E: Element> Kernel for CrossEntropy<'_, E> {
         unsafe {
             let line = self.logits.at(row * self.pitch);
             let label = self.labels[row] as usize;
+            let highest = self.add_bias_and_find_highest::<S>(line);
             let score = (*line.add(label)).widen();
-            let highest = self.highest::<S>(line);
             let sum = self.sum_of_exponentials::<S>(line, highest);
             let log_sum = highest + sum.ln();
             *self.losses.at(row) = log_sum - score;
@@ -99,15 +104,17 @@ impl<E: Element> Kernel for CrossEntropy<'_, E> {
 }
 
 impl<E: Element> CrossEntropy<'_, E> {
+    /// Logits are in memory here and in a cache afterwards, so the sums are written back for the
+    /// passes to come.
     #[inline(always)]
-    unsafe fn highest<S: Simd>(&self, line: *const E) -> f32 {
+    unsafe fn add_bias_and_find_highest<S: Simd>(&self, line: *mut E) -> f32 {
         // SAFETY: see `run`.
         unsafe {
             let mut highest = [S::splat(f32::NEG_INFINITY); 4];
             let mut column = 0;
             while column + 4 * S::LANES <= self.width {
                 for (i, best) in highest.iter_mut().enumerate() {
-                    *best = S::max(*best, E::load::<S>(line.add(column + i * S::LANES)));
+                    *best = S::max(*best, self.add_bias::<S>(line, column + i * S::LANES));
                 }
                 column += 4 * S::LANES;
             }
@@ -116,10 +123,38 @@ impl<E: Element> CrossEntropy<'_, E> {
                 S::max(highest[2], highest[3]),
             ));
             while column < self.width {
-                best = best.max((*line.add(column)).widen());
+                best = best.max(self.add_one_bias::<S>(line, column));
                 column += 1;
             }
             best
+        }
+    }
+
+    /// Logits with their bias, as they are now in memory.
+    #[inline(always)]
+    unsafe fn add_bias<S: Simd>(&self, line: *mut E, column: usize) -> S::F {
+        // SAFETY: see `run`; a whole vector of columns is left.
+        unsafe {
+            let place = line.add(column);
+            let x = E::load::<S>(place);
+            let Some(bias) = self.bias else { return x };
+            let sum = S::add(x, S::load(bias.as_ptr().add(column)));
+            E::store::<S>(place, sum);
+            // The highest score must be one of those that later passes see, which are rounded.
+            if E::IS_BF16 { E::load::<S>(place) } else { sum }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn add_one_bias<S: Simd>(&self, line: *mut E, column: usize) -> f32 {
+        // SAFETY: see `run`; one column is left.
+        unsafe {
+            let place = line.add(column);
+            if let Some(bias) = self.bias {
+                let x = load_some::<S, E>(place, 1);
+                store_some::<S, E>(place, S::add(x, S::splat(bias[column])), 1);
+            }
+            (*place).widen()
         }
     }
 

@@ -9,6 +9,7 @@
 
 mod adamw;
 mod attention;
+mod biased;
 mod cross_entropy;
 mod dropout;
 mod elements;
@@ -25,6 +26,7 @@ mod sums;
 
 pub use adamw::{Step, adamw};
 pub use attention::{Shape, attention_backward, attention_forward};
+pub use biased::Biased;
 pub use cross_entropy::cross_entropy;
 pub use dropout::{Dropout, drop};
 pub use elements::{Bf16, Element};

@@ -1,5 +1,6 @@
 //! LayerNorm(residual + dropout(values)), forward and backward, in one pass over each row.
 
+use crate::biased::Biased;
 use crate::dropout::{Dropout, kept};
 use crate::elements::{Bf16, Element, load_some, store_some};
 use crate::kernel::{Kernel, ROWS_PER_BLOCK};
@@ -28,12 +29,12 @@ pub struct Saved<'a> {
     pub inverse_deviations: &'a mut [f32],
 }
 
-/// The norm of every row of residual + dropout(values).
+/// The norm of every row of residual + dropout(values), of values with their bias.
 ///
 /// `out` is (T, D) float32; `out_low`, empty or (T, D), is the same rounded.
 pub fn dropout_add_norm_forward<E: Element>(
     team: &dyn Team,
-    values: &[E],
+    values: Biased<'_, E>,
     residual: &[f32],
     affine: Affine<'_>,
     dropout: Option<Dropout>,
@@ -44,11 +45,11 @@ pub fn dropout_add_norm_forward<E: Element>(
     let width = affine.weight.len();
     let rows = saved.means.len();
     assert_eq!(affine.bias.len(), width);
-    assert_eq!(values.len(), rows * width);
-    assert_eq!(residual.len(), values.len());
-    assert_eq!(out.len(), values.len());
-    assert!(out_low.is_empty() || out_low.len() == values.len());
-    assert_eq!(saved.sums.len(), values.len());
+    assert_eq!(values.rows(width), rows);
+    assert_eq!(residual.len(), rows * width);
+    assert_eq!(out.len(), residual.len());
+    assert!(out_low.is_empty() || out_low.len() == residual.len());
+    assert_eq!(saved.sums.len(), residual.len());
     assert_eq!(saved.inverse_deviations.len(), rows);
     let kernel = Forward {
         rows,
@@ -71,7 +72,7 @@ pub fn dropout_add_norm_forward<E: Element>(
 struct Forward<'a, E> {
     rows: usize,
     width: usize,
-    values: &'a [E],
+    values: Biased<'a, E>,
     residual: &'a [f32],
     affine: Affine<'a>,
     dropout: Option<Dropout>,
@@ -118,7 +119,6 @@ impl<E: Element> Forward<'_, E> {
         // SAFETY: lengths were checked; column keys reach as far as whole pairs of vectors.
         unsafe {
             let start = row * self.width;
-            let values = self.values.as_ptr().add(start);
             let residual = self.residual.as_ptr().add(start);
             let sums = self.sums.at(start);
             let zero = S::splat(0.0);
@@ -127,10 +127,11 @@ impl<E: Element> Forward<'_, E> {
             let mut column = 0;
             while column < self.width {
                 let left = self.width - column;
-                let mut x = load_some::<S, E>(values.add(column), left);
+                let mut x = self.values.load::<S>(start, column, left);
                 let more = left > S::LANES;
                 let mut y = if more {
-                    load_some::<S, E>(values.add(column + S::LANES), left - S::LANES)
+                    let at = column + S::LANES;
+                    self.values.load::<S>(start, at, left - S::LANES)
                 } else {
                     zero
                 };

@@ -6,8 +6,8 @@ mod shared;
 use std::sync::OnceLock;
 
 use kernels::{
-    Affine, Bf16, Dropout, Element, Gradients, Lookup, ROWS_PER_BLOCK, Saved, Step, adamw, add,
-    add_rows, cross_entropy, drop, dropout_add_norm_backward, dropout_add_norm_forward,
+    Affine, Bf16, Biased, Dropout, Element, Gradients, Lookup, ROWS_PER_BLOCK, Saved, Step, adamw,
+    add, add_rows, cross_entropy, drop, dropout_add_norm_backward, dropout_add_norm_forward,
     embeddings_forward, gelu_backward, gelu_forward, round, scatter_add,
 };
 use shared::{Two, assert_close, assert_gradient, dot, numbers, on_every_set, rounded};
@@ -43,6 +43,15 @@ impl Normed {
     }
 
     fn of(values: &[f32], residual: &[f32], affine: Affine<'_>, dropout: Option<Dropout>) -> Self {
+        Self::of_biased(plain(values), residual, affine, dropout)
+    }
+
+    fn of_biased<E: Element>(
+        values: Biased<'_, E>,
+        residual: &[f32],
+        affine: Affine<'_>,
+        dropout: Option<Dropout>,
+    ) -> Self {
         let mut made = Self::empty();
         let saved = Saved {
             sums: &mut made.sums,
@@ -53,6 +62,20 @@ impl Normed {
         dropout_add_norm_forward(&Two, values, residual, affine, dropout, out, low, saved);
         made
     }
+}
+
+fn plain<E>(values: &[E]) -> Biased<'_, E> {
+    Biased { values, bias: None }
+}
+
+/// Rows plus their bias.
+fn with_bias(values: &[f32], bias: &[f32]) -> Vec<f32> {
+    let places = values.iter().zip(bias.iter().cycle());
+    places.map(|(value, bias)| value + bias).collect()
+}
+
+fn widened(values: &[Bf16]) -> Vec<f32> {
+    values.iter().map(|value| value.widen()).collect()
 }
 
 fn norm_of_rows(sums: &[f32], affine: Affine<'_>) -> Vec<f32> {
@@ -110,6 +133,36 @@ fn norm_of_residual_and_dropped_values() {
             assert_close(&made.sums, &sums, 1e-6, &what);
             assert_close(&made.out, &norm_of_rows(&sums, affine), 1e-5, &what);
             assert_eq!(made.low, rounded(&made.out), "{what}");
+        }
+    });
+}
+
+#[test]
+fn the_norm_adds_a_bias_to_values_before_they_are_dropped() {
+    let (weight, bias) = (numbers(WIDTH, 8), numbers(WIDTH, 9));
+    let affine = Affine {
+        weight: &weight,
+        bias: &bias,
+        epsilon: 1e-5,
+    };
+    let low = rounded(&numbers(ROWS * WIDTH, 2));
+    let (values, residual) = (widened(&low), numbers(ROWS * WIDTH, 3));
+    let added = numbers(WIDTH, 5);
+    let (bias, sums) = (Some(&added[..]), with_bias(&values, &added));
+    on_every_set(|set| {
+        for dropout in [None, Some(DROPOUT)] {
+            let what = format!("{set:?}, {dropout:?}");
+            let wanted = Normed::of(&sums, &residual, affine, dropout);
+            let values = Biased {
+                values: &values[..],
+                bias,
+            };
+            let made = Normed::of_biased(values, &residual, affine, dropout);
+            assert_eq!(made.sums, wanted.sums, "{what}");
+            assert_eq!(made.out, wanted.out, "{what}");
+            let values = Biased { values: &low, bias };
+            let made = Normed::of_biased(values, &residual, affine, dropout);
+            assert_eq!(made.out, wanted.out, "{what}");
         }
     });
 }
@@ -224,16 +277,18 @@ fn gelu_and_its_gradient() {
     let grad = numbers(values.len(), 7);
     let gelu = |values: &[f32]| {
         let mut out = vec![0.0; values.len()];
-        gelu_forward(&Two, values, &mut out);
+        gelu_forward(&Two, WIDTH, plain(values), &mut out);
         out
     };
     on_every_set(|set| {
         let what = format!("{set:?}");
         let known = [0.0, 0.841_345, -0.158_655_25, 2.995_950_3, -0.004_049_7];
-        assert_close(&gelu(&[0.0, 1.0, -1.0, 3.0, -3.0]), &known, 1e-6, &what);
+        let mut out = [0.0; 5];
+        gelu_forward(&Two, 5, plain(&[0.0, 1.0, -1.0, 3.0, -3.0]), &mut out);
+        assert_close(&out, &known, 1e-6, &what);
         let mut found = grad.clone();
         let mut partial_sums = vec![0.0; ROWS.div_ceil(ROWS_PER_BLOCK) * WIDTH];
-        gelu_backward(&Two, WIDTH, &values, &mut found, &mut partial_sums);
+        gelu_backward(&Two, WIDTH, plain(&values), &mut found, &mut partial_sums);
         assert_gradient(&values, &found, 2e-3, &what, |values| {
             dot(&gelu(values), &grad)
         });
@@ -251,6 +306,55 @@ fn gelu_and_its_gradient() {
 }
 
 #[test]
+fn gelu_adds_a_bias_in_both_passes() {
+    let low = rounded(&numbers(ROWS * WIDTH, 6));
+    let (values, bias) = (widened(&low), numbers(WIDTH, 5));
+    let grad = numbers(values.len(), 7);
+    on_every_set(|set| {
+        let what = format!("{set:?}");
+        let forward = |values: &[f32], bias: Option<&[f32]>| {
+            let mut out = vec![0.0; values.len()];
+            gelu_forward(&Two, WIDTH, Biased { values, bias }, &mut out);
+            out
+        };
+        let backward = |values: &[f32], bias: Option<&[f32]>| {
+            let mut grad = grad.clone();
+            let mut sums = vec![0.0; ROWS.div_ceil(ROWS_PER_BLOCK) * WIDTH];
+            gelu_backward(&Two, WIDTH, Biased { values, bias }, &mut grad, &mut sums);
+            (grad, sums)
+        };
+        let (sums, bias) = (with_bias(&values, &bias), Some(&bias[..]));
+        let out = forward(&values, bias);
+        assert_eq!(out, forward(&sums, None), "{what}");
+        let found = backward(&values, bias);
+        assert_eq!(found, backward(&sums, None), "{what}");
+        assert_gradient(&values, &found.0, 2e-3, &what, |values| {
+            dot(&forward(values, bias), &grad)
+        });
+
+        let product = Biased {
+            values: &low[..],
+            bias,
+        };
+        let mut out_low = vec![Bf16::default(); low.len()];
+        gelu_forward(&Two, WIDTH, product, &mut out_low);
+        assert_eq!(out_low, rounded(&out), "{what}");
+        let (mut grad_low, mut partial_sums) = (rounded(&grad), found.1.clone());
+        gelu_backward(&Two, WIDTH, product, &mut grad_low, &mut partial_sums);
+        assert_close(&widened(&grad_low), &found.0, 1e-2, &what);
+    });
+}
+
+#[test]
+#[should_panic(expected = "assertion failed")]
+fn a_bias_of_another_width_is_refused() {
+    let (values, mut out) = ([0.0; 6], [0.0; 6]);
+    let bias = Some(&[0.0; 2][..]);
+    let values = &values[..];
+    gelu_forward(&Two, 3, Biased { values, bias }, &mut out);
+}
+
+#[test]
 fn cross_entropy_and_its_gradient() {
     // Of three shapes: shorter than a vector, with a tail, with columns that don't count.
     for (width, pitch) in [(5, 5), (67, 67), (70, 80)] {
@@ -261,7 +365,15 @@ fn cross_entropy_and_its_gradient() {
             let what = format!("{set:?}, {width} of {pitch} columns");
             let mut found = logits.clone();
             let (mut losses, mut correct) = (vec![0.0; rows], vec![-1; rows]);
-            cross_entropy(&Two, width, &mut found, &labels, &mut losses, &mut correct);
+            cross_entropy(
+                &Two,
+                width,
+                &mut found,
+                None,
+                &labels,
+                &mut losses,
+                &mut correct,
+            );
             for row in 0..rows {
                 let line = &logits[row * pitch..row * pitch + width];
                 let label = labels[row] as usize;
@@ -285,6 +397,51 @@ fn cross_entropy_and_its_gradient() {
             }
         });
     }
+}
+
+#[test]
+fn cross_entropy_adds_a_bias_first() {
+    for (width, pitch) in [(5, 5), (67, 67), (70, 80), (128, 128)] {
+        let labels = [0, width as i64 - 1, width as i64 / 2];
+        let bias = numbers(width, 3);
+        on_every_set(|set| {
+            let what = format!("{set:?}, {width} of {pitch} columns");
+            let logits: Vec<f32> = numbers(3 * pitch, 2).iter().map(|x| 5.0 * x).collect();
+            let mut sums = logits.clone();
+            for row in sums.chunks_exact_mut(pitch) {
+                let exact = with_bias(&row[..width], &bias);
+                row[..width].copy_from_slice(&exact);
+            }
+            holds_with_bias(width, logits, sums, &bias, &labels, &what);
+            // In bfloat16 the sums are rounded.
+            let logits = rounded(&numbers(3 * pitch, 2));
+            let mut sums = logits.clone();
+            for row in sums.chunks_exact_mut(pitch) {
+                let exact = with_bias(&widened(&row[..width]), &bias);
+                row[..width].copy_from_slice(&rounded(&exact));
+            }
+            holds_with_bias(width, logits, sums, &bias, &labels, &what);
+        });
+    }
+}
+
+/// Logits with their bias are treated as their sums are, to the bit.
+fn holds_with_bias<E: Element + PartialEq + std::fmt::Debug>(
+    width: usize,
+    mut logits: Vec<E>,
+    mut sums: Vec<E>,
+    bias: &[f32],
+    labels: &[i64; 3],
+    what: &str,
+) {
+    let run = |of: &mut [E], bias: Option<&[f32]>| {
+        let (mut losses, mut correct) = ([0.0; 3], [-1; 3]);
+        cross_entropy(&Two, width, of, bias, labels, &mut losses, &mut correct);
+        (losses, correct)
+    };
+    let found = run(&mut logits, Some(bias));
+    assert_eq!(found, run(&mut sums, None), "{what}");
+    assert_eq!(logits, sums, "{what}");
 }
 
 #[test]
