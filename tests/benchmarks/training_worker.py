@@ -3,8 +3,8 @@
     python training_worker.py SIDE CASE PRECISION THREADS
 
 A process of its own per side, because allocator settings are read when one starts, and so that its
-peak of memory is its own. Lines in: "probe FILE" writes tensors to compare, "step" takes one; a
-line of JSON answers each.
+peak of memory is its own. Lines in: "probe FILE" writes tensors to compare, "step" takes one,
+"flops" measures what a matrix product reaches now; a line of JSON answers each.
 """
 
 import json
@@ -17,6 +17,8 @@ import torch
 from safetensors.torch import save_file
 from training_cases import ALL
 from training_sides import build
+
+from raybert.training.throughput import measure_peak
 
 
 def main() -> None:
@@ -36,6 +38,8 @@ def main() -> None:
         if word == "probe":
             save_file({k: v.contiguous() for k, v in side.probe().items()}, rest[0])
             answer(probed=True)
+        elif word == "flops":
+            answer(flops=measure_peak(torch.device("cpu"), precision))  # pyright: ignore[reportArgumentType]
         else:
             begin = time.perf_counter()
             side.step()
