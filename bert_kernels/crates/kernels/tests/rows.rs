@@ -166,7 +166,7 @@ fn cross_entropy_adds_a_bias_first() {
 }
 
 /// Logits with their bias are treated as their sums are, to the bit.
-fn holds_with_bias<E: Element + PartialEq + std::fmt::Debug>(
+fn holds_with_bias<E: Element>(
     width: usize,
     mut logits: Vec<E>,
     mut sums: Vec<E>,
@@ -179,9 +179,14 @@ fn holds_with_bias<E: Element + PartialEq + std::fmt::Debug>(
         cross_entropy(&Two, width, of, bias, labels, &mut losses, &mut correct);
         (losses, correct)
     };
-    let found = run(&mut logits, Some(bias));
-    assert_eq!(found, run(&mut sums, None), "{what}");
-    assert_eq!(logits, sums, "{what}");
+    let (losses, correct) = run(&mut logits, Some(bias));
+    let (wanted, wanted_correct) = run(&mut sums, None);
+    // The same bits, but for Miri, which rounds a logarithm now this way, now that.
+    let tolerance = if cfg!(miri) { 1e-2 } else { 0.0 };
+    let floats = |of: &[E]| -> Vec<f32> { of.iter().map(|x| x.widen()).collect() };
+    assert_close(&losses, &wanted, tolerance, what);
+    assert_eq!(correct, wanted_correct, "{what}");
+    assert_close(&floats(&logits), &floats(&sums), tolerance, what);
 }
 
 #[test]
