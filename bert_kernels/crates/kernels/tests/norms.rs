@@ -61,6 +61,14 @@ impl Normed {
     }
 }
 
+fn affine<'a>(weight: &'a [f32], bias: &'a [f32]) -> Affine<'a> {
+    Affine {
+        weight,
+        bias,
+        epsilon: 1e-5,
+    }
+}
+
 fn norm_of_rows(sums: &[f32], affine: Affine<'_>) -> Vec<f32> {
     let mut out = Vec::new();
     for row in sums.chunks_exact(WIDTH) {
@@ -96,11 +104,7 @@ fn dropout_keeps_the_same_elements_with_all_instructions() {
 #[test]
 fn norm_of_residual_and_dropped_values() {
     let (weight, bias) = (numbers(WIDTH, 8), numbers(WIDTH, 9));
-    let affine = Affine {
-        weight: &weight,
-        bias: &bias,
-        epsilon: 1e-5,
-    };
+    let affine = affine(&weight, &bias);
     let (values, residual) = (numbers(ROWS * WIDTH, 2), numbers(ROWS * WIDTH, 3));
     on_every_set(|set| {
         for dropout in [None, Some(DROPOUT)] {
@@ -123,11 +127,7 @@ fn norm_of_residual_and_dropped_values() {
 #[test]
 fn the_norm_adds_a_bias_to_values_before_they_are_dropped() {
     let (weight, bias) = (numbers(WIDTH, 8), numbers(WIDTH, 9));
-    let affine = Affine {
-        weight: &weight,
-        bias: &bias,
-        epsilon: 1e-5,
-    };
+    let affine = affine(&weight, &bias);
     let low = rounded(&numbers(ROWS * WIDTH, 2));
     let (values, residual) = (widened(&low), numbers(ROWS * WIDTH, 3));
     let added = numbers(WIDTH, 5);
@@ -153,11 +153,7 @@ fn the_norm_adds_a_bias_to_values_before_they_are_dropped() {
 #[test]
 fn the_gradient_of_the_norm_is_that_of_its_forward_pass() {
     let (weight, bias) = (numbers(WIDTH, 8), numbers(WIDTH, 9));
-    let affine = Affine {
-        weight: &weight,
-        bias: &bias,
-        epsilon: 1e-5,
-    };
+    let affine = affine(&weight, &bias);
     let (values, residual) = (numbers(ROWS * WIDTH, 2), numbers(ROWS * WIDTH, 3));
     let grad = numbers(ROWS * WIDTH, 4);
     on_every_set(|set| {
@@ -212,11 +208,7 @@ fn the_gradient_of_the_norm_is_that_of_its_forward_pass() {
 #[test]
 fn embeddings_are_summed_and_normed() {
     let (weight, bias) = (numbers(WIDTH, 8), numbers(WIDTH, 9));
-    let affine = Affine {
-        weight: &weight,
-        bias: &bias,
-        epsilon: 1e-5,
-    };
+    let affine = affine(&weight, &bias);
     let tables = [
         numbers(7 * WIDTH, 1),
         numbers(ROWS * WIDTH, 2),
