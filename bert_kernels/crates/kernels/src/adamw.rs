@@ -67,7 +67,7 @@ impl Kernel for AdamW<'_> {
     }
 
     #[inline(always)]
-    unsafe fn run<S: Simd>(&self, task: usize) {
+    unsafe fn run<S: Simd>(&self, task: usize, _: Option<usize>) {
         let end = ((task + 1) * PER_TASK).min(self.gradient.len());
         let mut at = task * PER_TASK;
         let step = &self.step;

@@ -74,7 +74,7 @@ impl<E: Element> Kernel for CrossEntropy<'_, E> {
     }
 
     #[inline(always)]
-    unsafe fn run<S: Simd>(&self, row: usize) {
+    unsafe fn run<S: Simd>(&self, row: usize, _: Option<usize>) {
         // SAFETY: lengths and labels were checked; a row belongs to one task.
         unsafe {
             let line = self.logits.at(row * self.pitch);

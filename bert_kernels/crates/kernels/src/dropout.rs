@@ -91,7 +91,7 @@ impl Kernel for Drop<'_> {
     }
 
     #[inline(always)]
-    unsafe fn run<S: Simd>(&self, task: usize) {
+    unsafe fn run<S: Simd>(&self, task: usize, _: Option<usize>) {
         let first = task * ROWS_PER_BLOCK;
         for row in first..(first + ROWS_PER_BLOCK).min(self.values.len() / self.width) {
             // SAFETY: lengths were checked; a row belongs to one task.

@@ -71,7 +71,7 @@ impl Kernel for Forward<'_> {
     }
 
     #[inline(always)]
-    unsafe fn run<S: Simd>(&self, task: usize) {
+    unsafe fn run<S: Simd>(&self, task: usize, _: Option<usize>) {
         let first = task * ROWS_PER_BLOCK;
         for row in first..(first + ROWS_PER_BLOCK).min(self.rows) {
             // SAFETY: lengths and ids were checked; a row belongs to one task.

@@ -46,7 +46,7 @@ impl<E: Element> Kernel for Forward<'_, E> {
     }
 
     #[inline(always)]
-    unsafe fn run<S: Simd>(&self, task: usize) {
+    unsafe fn run<S: Simd>(&self, task: usize, _: Option<usize>) {
         let first = task * self.rows_per_task();
         let last = (first + self.rows_per_task()).min(self.rows);
         for row in first..last {
@@ -103,7 +103,7 @@ impl<E: Element> Kernel for Backward<'_, E> {
     }
 
     #[inline(always)]
-    unsafe fn run<S: Simd>(&self, task: usize) {
+    unsafe fn run<S: Simd>(&self, task: usize, _: Option<usize>) {
         let first = task * ROWS_PER_BLOCK;
         let last = (first + ROWS_PER_BLOCK).min(self.rows);
         // SAFETY: lengths were checked; rows and a block of partial sums belong to one task.

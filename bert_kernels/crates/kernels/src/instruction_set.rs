@@ -92,17 +92,17 @@ impl InstructionSet {
     /// # Safety
     ///
     /// This CPU has the instruction set, and the task was not started before.
-    pub(crate) unsafe fn run<K: Kernel>(self, kernel: &K, task: usize) {
+    pub(crate) unsafe fn run<K: Kernel>(self, kernel: &K, task: usize, next: Option<usize>) {
         // SAFETY: as the caller promises.
         unsafe {
             match self {
                 #[cfg(target_arch = "x86_64")]
-                Self::Avx2 => run_avx2(kernel, task),
+                Self::Avx2 => run_avx2(kernel, task, next),
                 #[cfg(target_arch = "x86_64")]
-                Self::Avx512 => run_avx512(kernel, task),
+                Self::Avx512 => run_avx512(kernel, task, next),
                 #[cfg(target_arch = "x86_64")]
-                Self::Avx512Bf16 => run_avx512bf16(kernel, task),
-                _ => kernel.run::<Portable>(task),
+                Self::Avx512Bf16 => run_avx512bf16(kernel, task, next),
+                _ => kernel.run::<Portable>(task, next),
             }
         }
     }
@@ -110,21 +110,21 @@ impl InstructionSet {
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-unsafe fn run_avx2<K: Kernel>(kernel: &K, task: usize) {
+unsafe fn run_avx2<K: Kernel>(kernel: &K, task: usize, next: Option<usize>) {
     // SAFETY: as the caller promises.
-    unsafe { kernel.run::<Avx2>(task) }
+    unsafe { kernel.run::<Avx2>(task, next) }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-unsafe fn run_avx512<K: Kernel>(kernel: &K, task: usize) {
+unsafe fn run_avx512<K: Kernel>(kernel: &K, task: usize, next: Option<usize>) {
     // SAFETY: as the caller promises.
-    unsafe { kernel.run::<Avx512<false>>(task) }
+    unsafe { kernel.run::<Avx512<false>>(task, next) }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
-unsafe fn run_avx512bf16<K: Kernel>(kernel: &K, task: usize) {
+unsafe fn run_avx512bf16<K: Kernel>(kernel: &K, task: usize, next: Option<usize>) {
     // SAFETY: as the caller promises.
-    unsafe { kernel.run::<Avx512<true>>(task) }
+    unsafe { kernel.run::<Avx512<true>>(task, next) }
 }

@@ -114,7 +114,7 @@ mod tests {
         }
 
         #[inline(always)]
-        unsafe fn run<S: Simd>(&self, task: usize) {
+        unsafe fn run<S: Simd>(&self, task: usize, _: Option<usize>) {
             let mut at = task * 16;
             while at < (task + 1) * 16 {
                 // SAFETY: all are as long, a multiple of 16.

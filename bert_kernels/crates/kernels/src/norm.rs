@@ -91,7 +91,7 @@ impl<E: Element> Kernel for Forward<'_, E> {
     }
 
     #[inline(always)]
-    unsafe fn run<S: Simd>(&self, task: usize) {
+    unsafe fn run<S: Simd>(&self, task: usize, _: Option<usize>) {
         let first = task * ROWS_PER_BLOCK;
         for row in first..(first + ROWS_PER_BLOCK).min(self.rows) {
             // SAFETY: lengths were checked; a row belongs to one task.
@@ -284,7 +284,7 @@ impl<E: Element> Kernel for Backward<'_, E> {
     }
 
     #[inline(always)]
-    unsafe fn run<S: Simd>(&self, task: usize) {
+    unsafe fn run<S: Simd>(&self, task: usize, _: Option<usize>) {
         let first = task * ROWS_PER_BLOCK;
         let mut scratch = Scratch::take(2 * self.width.next_multiple_of(16));
         // SAFETY: lengths were checked; a row and a block of partial sums belong to one task.

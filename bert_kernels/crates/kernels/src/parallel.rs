@@ -26,14 +26,17 @@ pub(crate) fn execute<K: Kernel>(team: &dyn Team, kernel: &K) {
     let set = InstructionSet::current();
     let num_tasks = kernel.num_tasks();
     let next = AtomicUsize::new(0);
+    let take = || {
+        let task = next.fetch_add(1, Ordering::Relaxed);
+        (task < num_tasks).then_some(task)
+    };
     let work = || {
-        loop {
-            let task = next.fetch_add(1, Ordering::Relaxed);
-            if task >= num_tasks {
-                return;
-            }
+        let mut taken = take();
+        while let Some(task) = taken {
+            let following = if K::LOOKS_AHEAD { take() } else { None };
             // SAFETY: `current` is available; the counter hands out each task once.
-            unsafe { set.run(kernel, task) };
+            unsafe { set.run(kernel, task, following) };
+            taken = following.or_else(take);
         }
     };
     if num_tasks == 1 {
@@ -55,6 +58,11 @@ unsafe impl<T: Send> Sync for Shared<T> {}
 impl<T> Shared<T> {
     pub(crate) fn new(values: &mut [T]) -> Self {
         Self(values.as_mut_ptr())
+    }
+
+    /// The first element's place.
+    pub(crate) fn start(self) -> *const T {
+        self.0
     }
 
     /// The element at an index.

@@ -187,7 +187,7 @@ mod tests {
         }
 
         #[inline(always)]
-        unsafe fn run<S: Simd>(&self, _: usize) {
+        unsafe fn run<S: Simd>(&self, _: usize, _: Option<usize>) {
             let mut left = vec![0_u32; INNER / 2 * ROWS.next_multiple_of(16)];
             let mut right = vec![0_u32; INNER / 2 * COLUMNS];
             let pitch = ROWS.next_multiple_of(16);

@@ -36,7 +36,7 @@ impl<E: Element> Kernel for AddRows<'_, E> {
     }
 
     #[inline(always)]
-    unsafe fn run<S: Simd>(&self, task: usize) {
+    unsafe fn run<S: Simd>(&self, task: usize, _: Option<usize>) {
         let begin = task * COLUMNS_PER_TASK;
         let end = (begin + COLUMNS_PER_TASK).min(self.width);
         let mut sums = [0.0_f32; COLUMNS_PER_TASK];
@@ -82,7 +82,7 @@ impl<E: Element> Kernel for Add<'_, E> {
     }
 
     #[inline(always)]
-    unsafe fn run<S: Simd>(&self, task: usize) {
+    unsafe fn run<S: Simd>(&self, task: usize, _: Option<usize>) {
         let end = ((task + 1) * PER_TASK).min(self.values.len());
         let mut at = task * PER_TASK;
         while at < end {
@@ -120,7 +120,7 @@ impl<E: Element> Kernel for Round<'_, E> {
     }
 
     #[inline(always)]
-    unsafe fn run<S: Simd>(&self, task: usize) {
+    unsafe fn run<S: Simd>(&self, task: usize, _: Option<usize>) {
         let end = ((task + 1) * PER_TASK).min(self.values.len());
         let mut at = task * PER_TASK;
         while at < end {
@@ -182,7 +182,7 @@ impl Kernel for ScatterAdd<'_> {
     }
 
     #[inline(always)]
-    unsafe fn run<S: Simd>(&self, task: usize) {
+    unsafe fn run<S: Simd>(&self, task: usize, _: Option<usize>) {
         let begin = task * SCATTER_COLUMNS;
         let end = (begin + SCATTER_COLUMNS).min(self.width);
         for (row, &id) in self.ids.iter().enumerate() {

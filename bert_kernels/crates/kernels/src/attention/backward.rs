@@ -1,7 +1,8 @@
 //! The backward pass: scores made again, gradients of queries, keys and values.
 
+use super::ahead::Ahead;
 use super::lines::{dot, pack, transpose, unpack};
-use super::{CHUNK, Padded, Shape, column_keys, pairs, row_counter};
+use super::{CHUNK, Head, Padded, Shape, column_keys, pairs, row_counter};
 use crate::dropout::{Dropout, kept};
 use crate::elements::Element;
 use crate::kernel::Kernel;
@@ -58,16 +59,19 @@ pub(super) struct Backward<'a, E> {
 }
 
 impl<E: Element> Kernel for Backward<'_, E> {
+    const LOOKS_AHEAD: bool = true;
+
     fn num_tasks(&self) -> usize {
         self.shape.num_sequences() * self.shape.num_heads
     }
 
     #[inline(always)]
-    unsafe fn run<S: Simd>(&self, task: usize) {
+    unsafe fn run<S: Simd>(&self, task: usize, next: Option<usize>) {
         let head = self.shape.task(task);
+        let mut ahead = self.ahead(next.map(|next| self.shape.task(next)));
         if pairs::fit::<S, E>(self.shape.head_size) {
             // SAFETY: as the caller promises.
-            unsafe { self.run_in_pairs::<S>(head) };
+            unsafe { self.run_in_pairs::<S>(head, ahead) };
             return;
         }
         let (heads, size) = (self.shape.num_heads, self.shape.head_size);
@@ -186,6 +190,7 @@ impl<E: Element> Kernel for Backward<'_, E> {
                     stride,
                 );
                 for row in 0..count {
+                    ahead.fetch_row();
                     let offset = offset + row * hidden;
                     let delta = dot::<S, E>(
                         self.grad_context.as_ptr().add(offset),
@@ -285,7 +290,31 @@ impl<E: Element> Kernel for Backward<'_, E> {
     }
 }
 
+/// Of queries, keys, values and their gradients, the context and its gradient.
+pub(super) type BackwardRows<E> = Ahead<E, 8>;
+
 impl<E: Element> Backward<'_, E> {
+    fn ahead(&self, next: Option<Head>) -> BackwardRows<E> {
+        let hidden = self.shape.hidden_size();
+        let parts =
+            |of: *const E| [0, 1, 2].map(|part| (of.wrapping_add(part * hidden), 3 * hidden));
+        let [queries, keys, values] = parts(self.qkv.as_ptr());
+        let [grad_queries, grad_keys, grad_values] = parts(self.grad_qkv.start());
+        let context = (self.context.as_ptr(), hidden);
+        let grad_context = (self.grad_context.as_ptr(), hidden);
+        let order = [
+            values,
+            keys,
+            queries,
+            grad_context,
+            context,
+            grad_queries,
+            grad_keys,
+            grad_values,
+        ];
+        Ahead::new(next, self.shape.head_size, order)
+    }
+
     /// A row of scores and of the kept probabilities' gradient to the kept probabilities and the
     /// scores' gradient, P ∘ (M ∘ dP - δ); zeros beyond the last key.
     #[inline(always)]

@@ -1,6 +1,6 @@
 //! The backward pass with products of pairs of bfloat16.
 
-use super::backward::Backward;
+use super::backward::{Backward, BackwardRows};
 use super::lines::{dot, transpose, unpack};
 use super::pairs::{pack, row_pairs, zip};
 use super::{CHUNK, Head, Padded, row_counter};
@@ -24,7 +24,7 @@ impl<E: Element> Backward<'_, E> {
     ///
     /// The instruction set is there, `pairs::fit`, and no head is done twice.
     #[inline(always)]
-    pub(super) unsafe fn run_in_pairs<S: Simd>(&self, head: Head) {
+    pub(super) unsafe fn run_in_pairs<S: Simd>(&self, head: Head, mut ahead: BackwardRows<E>) {
         let (heads, size, length) = (self.shape.num_heads, self.shape.head_size, head.length);
         let hidden = heads * size;
         let pitch = 3 * hidden;
@@ -104,6 +104,8 @@ impl<E: Element> Backward<'_, E> {
                     );
                 }
                 for row in (0..count).step_by(2) {
+                    ahead.fetch_row();
+                    ahead.fetch_row();
                     let both = [row, row + 1].map(|row| {
                         (row < count)
                             .then(|| self.row::<S>(head, first + row, offset + row * hidden))

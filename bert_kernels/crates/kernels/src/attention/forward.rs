@@ -1,5 +1,6 @@
 //! The forward pass: scores of a chunk of queries, their softmax and dropout, the context.
 
+use super::ahead::Ahead;
 use super::lines::{drop_columns, exponentials, pack, transpose};
 use super::{CHUNK, Head, Padded, Shape, column_keys, pairs, row_counter};
 use crate::dropout::Dropout;
@@ -49,16 +50,19 @@ pub(super) struct Forward<'a, E> {
 }
 
 impl<E: Element> Kernel for Forward<'_, E> {
+    const LOOKS_AHEAD: bool = true;
+
     fn num_tasks(&self) -> usize {
         self.shape.num_sequences() * self.shape.num_heads
     }
 
     #[inline(always)]
-    unsafe fn run<S: Simd>(&self, task: usize) {
+    unsafe fn run<S: Simd>(&self, task: usize, next: Option<usize>) {
         let head = self.shape.task(task);
+        let mut ahead = self.ahead(next.map(|next| self.shape.task(next)));
         if pairs::fit::<S, E>(self.shape.head_size) {
             // SAFETY: as the caller promises.
-            unsafe { self.run_in_pairs::<S>(head) };
+            unsafe { self.run_in_pairs::<S>(head, ahead) };
             return;
         }
         let (heads, size) = (self.shape.num_heads, self.shape.head_size);
@@ -136,6 +140,7 @@ impl<E: Element> Kernel for Forward<'_, E> {
                 );
                 let mut factors = [0.0_f32; CHUNK];
                 for (row, factor) in factors.iter_mut().enumerate().take(count) {
+                    ahead.fetch_row();
                     let line = scores.add(row * padded.keys);
                     let (highest, sum) = exponentials::<S>(line, head.length, padded.keys);
                     let token = head.first_token + first + row;
@@ -179,7 +184,18 @@ impl<E: Element> Kernel for Forward<'_, E> {
     }
 }
 
-impl<E> Forward<'_, E> {
+/// Of queries, keys, values and the context.
+pub(super) type ForwardRows<E> = Ahead<E, 4>;
+
+impl<E: Element> Forward<'_, E> {
+    fn ahead(&self, next: Option<Head>) -> ForwardRows<E> {
+        let hidden = self.shape.hidden_size();
+        let qkv = [0, 1, 2].map(|part| self.qkv.as_ptr().wrapping_add(part * hidden));
+        let [queries, keys, values] = qkv.map(|start| (start, 3 * hidden));
+        let context = (self.context.start(), hidden);
+        Ahead::new(next, self.shape.head_size, [keys, values, queries, context])
+    }
+
     #[inline(always)]
     fn row_counter(&self, head: Head, position: usize) -> u32 {
         row_counter(self.shape, head, position)

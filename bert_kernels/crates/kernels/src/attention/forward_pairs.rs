@@ -1,6 +1,6 @@
 //! The forward pass with products of pairs of bfloat16.
 
-use super::forward::Forward;
+use super::forward::{Forward, ForwardRows};
 use super::lines::transpose;
 use super::pairs::{pack, row_pairs, zip};
 use super::{CHUNK, Head, Padded, row_counter};
@@ -16,7 +16,7 @@ impl<E: Element> Forward<'_, E> {
     ///
     /// The instruction set is there, `pairs::fit`, and no head is done twice.
     #[inline(always)]
-    pub(super) unsafe fn run_in_pairs<S: Simd>(&self, head: Head) {
+    pub(super) unsafe fn run_in_pairs<S: Simd>(&self, head: Head, mut ahead: ForwardRows<E>) {
         let (heads, size, length) = (self.shape.num_heads, self.shape.head_size, head.length);
         let hidden = heads * size;
         let pitch = 3 * hidden;
@@ -65,6 +65,7 @@ impl<E: Element> Forward<'_, E> {
                 );
                 let mut factors = [0.0_f32; CHUNK];
                 for (row, factor) in factors.iter_mut().enumerate().take(count) {
+                    ahead.fetch_row();
                     *factor = self.probabilities::<S>(
                         head,
                         first + row,

@@ -8,6 +8,7 @@
 //! on pairs: probabilities and gradients of scores are rounded to bfloat16 first, as torch's
 //! autocast has them; sums are float32 in either way.
 
+mod ahead;
 mod backward;
 mod backward_pairs;
 mod forward;
