@@ -27,7 +27,7 @@ from bert.batch import PackedBatch
 from bert.bert import BertForPreTraining
 from bert.config import BertConfig
 from bert.dropout import DropoutKey, Site
-from bert.memory import keep_freed_memory
+from bert.memory import tune_allocator
 from raybert.settings import PretrainingSettings
 from raybert.training.engine import Engine
 from raybert.training.objectives import PretrainingObjective
@@ -35,7 +35,7 @@ from raybert.training.precision import choose_precision
 from raybert.training.throughput import batch_flops
 
 torch.set_num_threads(1)
-keep_freed_memory()
+tune_allocator()
 CPU = torch.device("cpu")
 precision = choose_precision("auto", CPU)
 dtype = {"bf16": torch.bfloat16, "fp32": torch.float32}[precision.name]

@@ -23,7 +23,7 @@ import torch
 from text import documents
 
 import rust_tok
-from bert.memory import keep_freed_memory
+from bert.memory import tune_allocator
 from raybert.corpus import Corpus, tokenize
 from raybert.samples import BatchLoader, PretrainingSamples, compiled
 from raybert.settings import Settings
@@ -106,7 +106,7 @@ def waiting_share(settings: Settings, store: TokenStore, samples: PretrainingSam
 
 def main() -> None:
     torch.set_num_threads(1)
-    keep_freed_memory()  # as training's workers do
+    tune_allocator()  # as training's workers do
     with tempfile.TemporaryDirectory() as folder:
         tokens = sys.argv[1] if len(sys.argv) > 1 else str(make_tokens(Path(folder)))
         store = TokenStore.open(tokens)

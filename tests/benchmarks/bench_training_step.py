@@ -3,7 +3,7 @@
 Making the batch, forward, loss, backward, clipping and optimizer step are counted on every side.
 The peers are transformers' models with SDPA attention and torch's fused AdamW: "as documented"
 (padded to the longest of the batch, fp32, a process as Python starts it) and "tuned" (our allocator
-environment, bf16 where this CPU is fast at it, lengths grouped). Sides run in processes of their
+settings, bf16 where this CPU is fast at it, lengths grouped). Sides run in processes of their
 own, in turn; before they are timed, loss and gradients of one batch are compared.
 
 python tests/benchmarks/bench_training_step.py [--quick] [--only TEXT] [--precision fp32]

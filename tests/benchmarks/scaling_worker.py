@@ -17,12 +17,14 @@ from training_cases import ALL, packed, pairs
 from training_sides import our_engine
 
 from bert.bert import BertForPreTraining
+from bert.memory import tune_allocator
 from raybert.training.objectives import PretrainingObjective
 
 
 def main() -> None:
     name, precision, rounds, rank, size, rendezvous = sys.argv[1:]
     torch.set_num_threads(1)
+    tune_allocator()
     case = ALL[name]
     dist.init_process_group(
         "gloo", init_method=f"file://{rendezvous}", rank=int(rank), world_size=int(size)

@@ -2,7 +2,7 @@
 
     python training_worker.py SIDE CASE PRECISION THREADS
 
-A process of its own per side, because allocator settings are read when one starts, and so that its
+A process of its own per side, because allocator settings last, and so that its
 peak of memory is its own. Lines in: "probe FILE" writes tensors to compare, "step" takes one,
 "flops" measures what a matrix product reaches now; a line of JSON answers each.
 """
@@ -18,12 +18,15 @@ from safetensors.torch import save_file
 from training_cases import ALL
 from training_sides import build
 
+from bert.memory import tune_allocator
 from raybert.training.throughput import measure_peak
 
 
 def main() -> None:
     name, case, precision, threads = sys.argv[1:]
     torch.set_num_threads(int(threads))
+    if name != "as documented":
+        tune_allocator()
     warnings.filterwarnings("ignore")
     answers, sys.stdout = sys.stdout, sys.stderr  # Trainer prints
     side = build(name, ALL[case], precision)  # pyright: ignore[reportArgumentType]

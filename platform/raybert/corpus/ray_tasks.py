@@ -20,7 +20,7 @@ import ray
 import ray.data
 
 import rust_tok
-from bert.memory import keep_freed_memory
+from bert.memory import tune_allocator
 from raybert.cluster.nodes import Expectation, check_once
 from raybert.cluster.outcomes import as_user_error, outcome_batch, outcomes_of
 from raybert.corpus.content import PassedOver
@@ -67,7 +67,7 @@ class _TokenizeTask:
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list[bytes]]:
         _one_thread()
-        keep_freed_memory()  # every shard wants as much as the one before
+        tune_allocator()  # every shard wants as much as the one before
         return outcome_batch(*self._outcomes([pickle.loads(row) for row in batch["range"]]))
 
     def _outcomes(self, ranges: Sequence[TextRange]) -> Iterator[Finished | UserError]:

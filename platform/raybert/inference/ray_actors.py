@@ -91,13 +91,13 @@ class _PredictionWorker:
 def _load(maker: PartMaker, num_cpus: int, num_gpus: int) -> Any:
     import torch
 
-    from bert.memory import keep_freed_memory
+    from bert.memory import tune_allocator
     from raybert.inference.model_folder import load_model
     from raybert.inference.predictor import Predictor
     from raybert.training.device import choose_device
 
     torch.set_num_threads(num_cpus)
-    keep_freed_memory()
+    tune_allocator()
     device = choose_device(1 if num_gpus else 0)
     loaded = load_model(maker.model, maker.prediction.kind, "model.path")
     if loaded.fingerprint != maker.fingerprint:

@@ -7,7 +7,7 @@ import logging
 import torch
 
 from bert import kernels
-from bert.memory import keep_freed_memory
+from bert.memory import tune_allocator
 from raybert.errors import UserError
 from raybert.settings.optimization import OptimizationSettings
 
@@ -21,7 +21,7 @@ def prepare_process(settings: OptimizationSettings, device: torch.device) -> Non
         UserError: the kernels that are asked for are not there.
     """
     if device.type == "cpu":
-        keep_freed_memory()
+        tune_allocator()
     try:
         kernels.choose(settings.kernels)
     except ValueError as error:
