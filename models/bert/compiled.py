@@ -160,10 +160,11 @@ class _Layer(torch.autograd.Function):
         low = dtype != torch.float32
         hidden_TD = hidden_TD.contiguous()
         input_TD = kernels.round_bf16(hidden_TD) if low else hidden_TD
-        qkv_TX = products.linear(input_TD, *_weight_and_bias(attention.qkv, dtype))
+        qkv_TX, ctx.qkv_bias_X = _product_and_bias(input_TD, attention.qkv, dtype)
         context_TD, log_sums_TH = kernels.attention_forward(
-            qkv_TX, layout, attention.num_heads, attention.max_length, sites[0], attention.dropout
-        )
+            qkv_TX, layout, attention.num_heads, attention.max_length, sites[0], attention.dropout,
+            ctx.qkv_bias_X,
+        )  # fmt: skip
         attended = _product_and_bias(context_TD, attention.output, dtype)
         middle_TD, middle_low_TD, saved1 = _norm(
             layer.attention_norm, attended, hidden_TD, sites[1], low
@@ -237,7 +238,7 @@ class _Layer(torch.autograd.Function):
         grad_context_TD = products.multiply(first.values_TD, output_DD)
         grad_TX = kernels.attention_backward(
             qkv_TX, context_TD, log_sums_TH, grad_context_TD, ctx.layout,
-            attention.max_length, ctx.sites[0], attention.dropout,
+            attention.max_length, ctx.sites[0], attention.dropout, ctx.qkv_bias_X,
         )  # fmt: skip
         linear(attention.qkv, grad_TX, input_TD, kernels.sum_rows(grad_TX))
         grad_hidden_TD = None
@@ -251,11 +252,9 @@ class _Layer(torch.autograd.Function):
 def _product_and_bias(
     values: Tensor, module: nn.Linear, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor | None]:
-    return products.product_and_bias(values, *_weight_and_bias(module, dtype))
-
-
-def _weight_and_bias(module: nn.Linear, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    return in_format(module.weight, dtype), in_format(module.bias, dtype)
+    return products.product_and_bias(
+        values, in_format(module.weight, dtype), in_format(module.bias, dtype)
+    )
 
 
 def _norm(

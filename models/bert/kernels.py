@@ -162,8 +162,10 @@ def attention_forward(
     max_length: int,
     key: SiteKey | None,
     rate: float,
+    qkv_bias_X: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """`bert.attention.dense_attention`: (T, 3D) to (T, D), and for the backward pass (T, H)."""
+    """`bert.attention.dense_attention` of values, plus their bias if given: (T, 3D) to (T, D), and
+    for the backward pass (T, H)."""
     num_tokens, hidden_size = qkv_TX.shape[0], qkv_TX.shape[1] // 3
     context_TD = qkv_TX.new_empty(num_tokens, hidden_size)
     log_sums_TH = torch.empty(num_tokens, num_heads)
@@ -172,7 +174,7 @@ def attention_forward(
         _is_low(qkv_TX),
         _shape(layout, num_heads, hidden_size, max_length),
         _drop(key, rate),
-        _memory(qkv_TX),
+        _rows(qkv_TX, qkv_bias_X),
         _memory(context_TD),
         _memory(log_sums_TH),
     )
@@ -188,6 +190,7 @@ def attention_backward(
     max_length: int,
     key: SiteKey | None,
     rate: float,
+    qkv_bias_X: Tensor | None = None,
 ) -> Tensor:
     """The gradient (T, 3D) of what `attention_forward` was given."""
     grad_TX = torch.empty_like(qkv_TX)
@@ -196,7 +199,7 @@ def attention_backward(
         _is_low(qkv_TX),
         _shape(layout, log_sums_TH.shape[1], context_TD.shape[1], max_length),
         _drop(key, rate),
-        _memory(qkv_TX),
+        _rows(qkv_TX, qkv_bias_X),
         _memory(context_TD),
         _memory(log_sums_TH),
         _memory(grad_context_TD),

@@ -48,7 +48,7 @@ def attention_forward(
     low: bool,
     shape: tuple[_Memory, int, int, int],
     drop: _Drop | None,
-    qkv: _Memory,
+    qkv: _Rows,
     context: _Memory,
     log_sums: _Memory,
 ) -> None: ...
@@ -57,7 +57,7 @@ def attention_backward(
     low: bool,
     shape: tuple[_Memory, int, int, int],
     drop: _Drop | None,
-    qkv: _Memory,
+    qkv: _Rows,
     context: _Memory,
     log_sums: _Memory,
     grad_context: _Memory,

@@ -93,7 +93,7 @@ mod _native {
         low: bool,
         shape: (Memory, usize, usize, usize),
         drop: Option<Drop>,
-        qkv: Memory,
+        qkv: Rows,
         context: Memory,
         log_sums: Memory,
     ) -> PyResult<()> {
@@ -103,7 +103,7 @@ mod _native {
             unsafe {
                 let log_sums = write(log_sums)?;
                 by_format!(low, E => kernels::attention_forward::<E>(
-                    &team, shape_of(shape)?, dropout(drop), read(qkv)?, write(context)?, log_sums,
+                    &team, shape_of(shape)?, dropout(drop), biased(qkv)?, write(context)?, log_sums,
                 ));
             }
             Ok(())
@@ -117,7 +117,7 @@ mod _native {
         low: bool,
         shape: (Memory, usize, usize, usize),
         drop: Option<Drop>,
-        qkv: Memory,
+        qkv: Rows,
         context: Memory,
         log_sums: Memory,
         grad_context: Memory,
@@ -128,7 +128,7 @@ mod _native {
             // SAFETY: the caller's tensors; see the module.
             unsafe {
                 by_format!(low, E => kernels::attention_backward::<E>(
-                    &team, shape_of(shape)?, dropout(drop), read(qkv)?, read(context)?,
+                    &team, shape_of(shape)?, dropout(drop), biased(qkv)?, read(context)?,
                     read(log_sums)?, read(grad_context)?, write(grad_qkv)?,
                 ));
             }

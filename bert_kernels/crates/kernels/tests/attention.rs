@@ -3,7 +3,7 @@
 
 mod shared;
 
-use kernels::{Bf16, Dropout, Element, Shape, attention_backward, attention_forward};
+use kernels::{Bf16, Biased, Dropout, Element, Shape, attention_backward, attention_forward};
 use shared::{Two, assert_close, assert_gradient, dot, numbers, on_every_set, rounded};
 
 const HEADS: usize = 2;
@@ -34,12 +34,41 @@ fn num_tokens() -> usize {
     OFFSETS[OFFSETS.len() - 1] as usize
 }
 
-fn forward<E: Element>(size: usize, dropout: Option<Dropout>, qkv: &[E]) -> (Vec<E>, Vec<f32>) {
-    let mut context = vec![E::default(); qkv.len() / 3];
+fn plain<E>(values: &[E]) -> Biased<'_, E> {
+    Biased { values, bias: None }
+}
+
+fn forward<E: Element>(
+    size: usize,
+    dropout: Option<Dropout>,
+    qkv: Biased<'_, E>,
+) -> (Vec<E>, Vec<f32>) {
+    let mut context = vec![E::default(); qkv.values.len() / 3];
     let mut log_sums = vec![0.0; num_tokens() * HEADS];
     let shape = shape(size);
     attention_forward(&Two, shape, dropout, qkv, &mut context, &mut log_sums);
     (context, log_sums)
+}
+
+fn backward<E: Element>(
+    size: usize,
+    dropout: Option<Dropout>,
+    qkv: Biased<'_, E>,
+    grad_context: &[E],
+) -> Vec<E> {
+    let (context, log_sums) = forward(size, dropout, qkv);
+    let mut found = vec![E::default(); qkv.values.len()];
+    attention_backward(
+        &Two,
+        shape(size),
+        dropout,
+        qkv,
+        &context,
+        &log_sums,
+        grad_context,
+        &mut found,
+    );
+    found
 }
 
 /// softmax(Q Kᵀ / √size) V of every head of every sequence.
@@ -76,13 +105,13 @@ fn without_dropout_it_is_what_its_definition_says() {
             let qkv = numbers(num_tokens() * 3 * HEADS * size, 7);
             let what = format!("{set:?}, heads of {size}");
             assert_close(
-                &forward(size, None, &qkv).0,
+                &forward(size, None, plain(&qkv)).0,
                 &defined(size, &qkv),
                 2e-6,
                 &what,
             );
             let qkv = rounded(&qkv);
-            let (context, _) = forward(size, None, &qkv);
+            let (context, _) = forward(size, None, plain(&qkv));
             let wide = |values: &[Bf16]| values.iter().map(|x| x.widen()).collect::<Vec<_>>();
             assert_close(&wide(&context), &defined(size, &wide(&qkv)), 1e-2, &what);
         }
@@ -96,40 +125,57 @@ fn the_gradient_is_that_of_the_forward_pass() {
             for dropout in [None, Some(DROPOUT)] {
                 let qkv = numbers(num_tokens() * 3 * HEADS * size, 3);
                 let grad_context = numbers(qkv.len() / 3, 5);
-                let (context, log_sums) = forward(size, dropout, &qkv);
-                let mut found = vec![0.0; qkv.len()];
-                let shape = shape(size);
-                attention_backward(
-                    &Two,
-                    shape,
-                    dropout,
-                    &qkv,
-                    &context,
-                    &log_sums,
-                    &grad_context,
-                    &mut found,
-                );
-                let loss = |qkv: &[f32]| dot(&forward(size, dropout, qkv).0, &grad_context);
+                let found = backward(size, dropout, plain(&qkv), &grad_context);
+                let loss = |qkv: &[f32]| dot(&forward(size, dropout, plain(qkv)).0, &grad_context);
                 let what = format!("{set:?}, heads of {size}, {dropout:?}");
                 assert_gradient(&qkv, &found, 2e-3, &what, loss);
 
                 let low = rounded(&qkv);
-                let (context, log_sums) = forward(size, dropout, &low);
-                let grad_context = rounded(&grad_context);
-                let mut found_low = vec![Bf16::default(); qkv.len()];
-                attention_backward(
-                    &Two,
-                    shape,
-                    dropout,
-                    &low,
-                    &context,
-                    &log_sums,
-                    &grad_context,
-                    &mut found_low,
-                );
+                let found_low = backward(size, dropout, plain(&low), &rounded(&grad_context));
                 let wide: Vec<f32> = found_low.iter().map(|x| x.widen()).collect();
                 assert_close(&wide, &found, 3e-2, &what);
             }
+        }
+    });
+}
+
+#[test]
+fn a_bias_that_comes_apart_is_added_before_all_else() {
+    on_every_set(|set| {
+        for &size in SIZES {
+            let bias = numbers(3 * HEADS * size, 11);
+            let qkv = numbers(num_tokens() * bias.len(), 3);
+            let grad_context = numbers(qkv.len() / 3, 5);
+            let whole = |values: &[f32]| -> Vec<f32> {
+                let places = values.iter().zip(bias.iter().cycle());
+                places.map(|(value, bias)| value + bias).collect()
+            };
+            let (bias, dropout) = (Some(bias.as_slice()), Some(DROPOUT));
+            let what = format!("{set:?}, heads of {size}");
+            let values = qkv.as_slice();
+            let summed = whole(values);
+            let apart = Biased { values, bias };
+            assert_eq!(
+                forward(size, dropout, apart),
+                forward(size, dropout, plain(&summed)),
+                "{what}"
+            );
+            assert_eq!(
+                backward(size, dropout, apart, &grad_context),
+                backward(size, dropout, plain(&summed), &grad_context),
+                "{what}"
+            );
+
+            let low = rounded(values);
+            let wide = |values: &[Bf16]| values.iter().map(|x| x.widen()).collect::<Vec<_>>();
+            let summed = whole(&wide(&low));
+            let apart = Biased { values: &low, bias };
+            let (context, _) = forward(size, dropout, apart);
+            let (wanted, _) = forward(size, dropout, plain(&summed));
+            assert_close(&wide(&context), &wanted, 1e-2, &what);
+            let found = backward(size, dropout, apart, &rounded(&grad_context));
+            let wanted = backward(size, dropout, plain(&summed), &grad_context);
+            assert_close(&wide(&found), &wanted, 3e-2, &what);
         }
     });
 }

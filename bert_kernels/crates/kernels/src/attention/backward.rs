@@ -1,8 +1,9 @@
 //! The backward pass: scores made again, gradients of queries, keys and values.
 
 use super::ahead::Ahead;
-use super::lines::{dot, pack, transpose, unpack};
-use super::{CHUNK, Head, Padded, Shape, column_keys, pairs, row_counter};
+use super::lines::{HeadRows, dot, pack, transpose, unpack};
+use super::{CHUNK, Head, Padded, Shape, column_keys, head_rows, pairs, row_counter};
+use crate::biased::Biased;
 use crate::dropout::{Dropout, kept};
 use crate::elements::Element;
 use crate::kernel::Kernel;
@@ -22,18 +23,18 @@ pub fn attention_backward<E: Element>(
     team: &dyn Team,
     shape: Shape<'_>,
     dropout: Option<Dropout>,
-    qkv: &[E],
+    qkv: Biased<'_, E>,
     context: &[E],
     log_sums: &[f32],
     grad_context: &[E],
     grad_qkv: &mut [E],
 ) {
     let tokens = shape.num_tokens();
-    assert_eq!(qkv.len(), 3 * tokens * shape.hidden_size());
+    assert_eq!(qkv.rows(3 * shape.hidden_size()), tokens);
     assert_eq!(context.len(), tokens * shape.hidden_size());
     assert_eq!(log_sums.len(), tokens * shape.num_heads);
     assert_eq!(grad_context.len(), context.len());
-    assert_eq!(grad_qkv.len(), qkv.len());
+    assert_eq!(grad_qkv.len(), qkv.values.len());
     let kernel = Backward {
         shape,
         dropout,
@@ -51,7 +52,7 @@ pub(super) struct Backward<'a, E> {
     pub(super) shape: Shape<'a>,
     pub(super) dropout: Option<Dropout>,
     pub(super) columns: Vec<u32>,
-    pub(super) qkv: &'a [E],
+    pub(super) qkv: Biased<'a, E>,
     pub(super) context: &'a [E],
     pub(super) log_sums: &'a [f32],
     pub(super) grad_context: &'a [E],
@@ -69,7 +70,7 @@ impl<E: Element> Kernel for Backward<'_, E> {
     unsafe fn run<S: Simd>(&self, task: usize, next: Option<usize>) {
         let head = self.shape.task(task);
         let mut ahead = self.ahead(next.map(|next| self.shape.task(next)));
-        if pairs::fit::<S, E>(self.shape.head_size) {
+        if pairs::fit::<S, E>(self.shape.head_size) && self.qkv.bias.is_none() {
             // SAFETY: as the caller promises.
             unsafe { self.run_in_pairs::<S>(head, ahead) };
             return;
@@ -96,18 +97,14 @@ impl<E: Element> Kernel for Backward<'_, E> {
             let probs = grad_queries.add(wide);
             let grad_scores = probs.add(CHUNK * stride);
             let pitch = 3 * hidden;
-            let base = self
-                .qkv
-                .as_ptr()
-                .add(head.first_token * pitch + head.head * size);
+            let [from_queries, from_keys, from_values] = head_rows(self.qkv, self.shape, head);
             let place = self
                 .grad_qkv
                 .at(head.first_token * pitch + head.head * size);
             let length = head.length;
             // The place of the keys is free until the values are across.
             pack::<S, E>(
-                base.add(2 * hidden),
-                pitch,
+                from_values,
                 length,
                 padded.keys,
                 size,
@@ -117,8 +114,7 @@ impl<E: Element> Kernel for Backward<'_, E> {
             );
             transpose::<S>(keys, padded.keys, padded.width, values_across);
             pack::<S, E>(
-                base.add(hidden),
-                pitch,
+                from_keys,
                 length,
                 padded.keys,
                 size,
@@ -135,8 +131,7 @@ impl<E: Element> Kernel for Backward<'_, E> {
                 let count = CHUNK.min(length - first);
                 let rows = count.next_multiple_of(TILE_ROWS);
                 pack::<S, E>(
-                    base.add(first * pitch),
-                    pitch,
+                    from_queries.starting_at(first),
                     count,
                     rows,
                     size,
@@ -146,19 +141,14 @@ impl<E: Element> Kernel for Backward<'_, E> {
                 );
                 let token = head.first_token + first;
                 let offset = token * hidden + head.head * size;
-                let source = self.grad_context.as_ptr().add(offset);
+                let source = HeadRows {
+                    start: self.grad_context.as_ptr().add(offset),
+                    pitch: hidden,
+                    bias: None,
+                };
                 let keep = self.dropout.map_or(1.0, |dropout| dropout.scale);
                 // The factor of kept elements enters both of its uses here.
-                pack::<S, E>(
-                    source,
-                    hidden,
-                    count,
-                    rows,
-                    size,
-                    keep,
-                    grad_out,
-                    padded.width,
-                );
+                pack::<S, E>(source, count, rows, size, keep, grad_out, padded.width);
                 let left = Left {
                     start: queries,
                     row: padded.width,
@@ -298,7 +288,7 @@ impl<E: Element> Backward<'_, E> {
         let hidden = self.shape.hidden_size();
         let parts =
             |of: *const E| [0, 1, 2].map(|part| (of.wrapping_add(part * hidden), 3 * hidden));
-        let [queries, keys, values] = parts(self.qkv.as_ptr());
+        let [queries, keys, values] = parts(self.qkv.values.as_ptr());
         let [grad_queries, grad_keys, grad_values] = parts(self.grad_qkv.start());
         let context = (self.context.as_ptr(), hidden);
         let grad_context = (self.grad_context.as_ptr(), hidden);

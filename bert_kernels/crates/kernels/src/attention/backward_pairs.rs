@@ -60,7 +60,7 @@ impl<E: Element> Backward<'_, E> {
             let probs = grad_queries.add(CHUNK * width);
             let grad_scores = probs.add(CHUNK * stride);
             let begin = head.first_token * pitch + head.head * size;
-            let base = self.qkv.as_ptr().add(begin);
+            let base = self.qkv.values.as_ptr().add(begin);
             let place = self.grad_qkv.at(begin);
             let (from_keys, from_values) = (base.add(hidden), base.add(2 * hidden));
             pack(from_values, pitch, length, padded.keys, size, staged);

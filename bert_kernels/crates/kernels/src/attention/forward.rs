@@ -2,7 +2,8 @@
 
 use super::ahead::Ahead;
 use super::lines::{drop_columns, exponentials, pack, transpose};
-use super::{CHUNK, Head, Padded, Shape, column_keys, pairs, row_counter};
+use super::{CHUNK, Head, Padded, Shape, column_keys, head_rows, pairs, row_counter};
+use crate::biased::Biased;
 use crate::dropout::Dropout;
 use crate::elements::{Element, store_some};
 use crate::kernel::Kernel;
@@ -14,19 +15,19 @@ use crate::simd::Simd;
 ///
 /// # Arguments
 ///
-/// * `qkv`: (T, 3 D), queries, keys and values of every token.
+/// * `qkv`: (T, 3 D), queries, keys and values of every token, and their bias if it isn't in them.
 /// * `context`: (T, D), written.
 /// * `log_sums`: (T, heads), written: logarithms of the sums of exponentials, for the backward pass.
 pub fn attention_forward<E: Element>(
     team: &dyn Team,
     shape: Shape<'_>,
     dropout: Option<Dropout>,
-    qkv: &[E],
+    qkv: Biased<'_, E>,
     context: &mut [E],
     log_sums: &mut [f32],
 ) {
     let tokens = shape.num_tokens();
-    assert_eq!(qkv.len(), 3 * tokens * shape.hidden_size());
+    assert_eq!(qkv.rows(3 * shape.hidden_size()), tokens);
     assert_eq!(context.len(), tokens * shape.hidden_size());
     assert_eq!(log_sums.len(), tokens * shape.num_heads);
     let kernel = Forward {
@@ -44,7 +45,7 @@ pub(super) struct Forward<'a, E> {
     pub(super) shape: Shape<'a>,
     pub(super) dropout: Option<Dropout>,
     pub(super) columns: Vec<u32>,
-    pub(super) qkv: &'a [E],
+    pub(super) qkv: Biased<'a, E>,
     pub(super) context: Shared<E>,
     pub(super) log_sums: Shared<f32>,
 }
@@ -60,7 +61,7 @@ impl<E: Element> Kernel for Forward<'_, E> {
     unsafe fn run<S: Simd>(&self, task: usize, next: Option<usize>) {
         let head = self.shape.task(task);
         let mut ahead = self.ahead(next.map(|next| self.shape.task(next)));
-        if pairs::fit::<S, E>(self.shape.head_size) {
+        if pairs::fit::<S, E>(self.shape.head_size) && self.qkv.bias.is_none() {
             // SAFETY: as the caller promises.
             unsafe { self.run_in_pairs::<S>(head, ahead) };
             return;
@@ -79,15 +80,11 @@ impl<E: Element> Kernel for Forward<'_, E> {
             let queries = values.add(square);
             let out = queries.add(CHUNK * padded.width);
             let scores = out.add(CHUNK * padded.width);
-            let base = self
-                .qkv
-                .as_ptr()
-                .add(head.first_token * 3 * hidden + head.head * size);
-            let (length, pitch) = (head.length, 3 * hidden);
+            let [from_queries, from_keys, from_values] = head_rows(self.qkv, self.shape, head);
+            let length = head.length;
             // The place of the values is free until the keys are across.
             pack::<S, E>(
-                base.add(hidden),
-                pitch,
+                from_keys,
                 length,
                 padded.keys,
                 size,
@@ -97,8 +94,7 @@ impl<E: Element> Kernel for Forward<'_, E> {
             );
             transpose::<S>(values, padded.keys, padded.width, keys);
             pack::<S, E>(
-                base.add(2 * hidden),
-                pitch,
+                from_values,
                 length,
                 padded.keys,
                 size,
@@ -112,10 +108,8 @@ impl<E: Element> Kernel for Forward<'_, E> {
             while first < head.length {
                 let count = CHUNK.min(head.length - first);
                 let rows = count.next_multiple_of(TILE_ROWS);
-                let source = base.add(first * 3 * hidden);
                 pack::<S, E>(
-                    source,
-                    3 * hidden,
+                    from_queries.starting_at(first),
                     count,
                     rows,
                     size,
@@ -190,7 +184,7 @@ pub(super) type ForwardRows<E> = Ahead<E, 4>;
 impl<E: Element> Forward<'_, E> {
     fn ahead(&self, next: Option<Head>) -> ForwardRows<E> {
         let hidden = self.shape.hidden_size();
-        let qkv = [0, 1, 2].map(|part| self.qkv.as_ptr().wrapping_add(part * hidden));
+        let qkv = [0, 1, 2].map(|part| self.qkv.values.as_ptr().wrapping_add(part * hidden));
         let [queries, keys, values] = qkv.map(|start| (start, 3 * hidden));
         let context = (self.context.start(), hidden);
         Ahead::new(next, self.shape.head_size, [keys, values, queries, context])

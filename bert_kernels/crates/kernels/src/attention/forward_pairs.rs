@@ -37,7 +37,7 @@ impl<E: Element> Forward<'_, E> {
             let probs = queries.add(CHUNK * half);
             let out: *mut f32 = probs.add(CHUNK * padded.keys / 2).cast();
             let scores = out.add(CHUNK * width);
-            let base = self.qkv.as_ptr();
+            let base = self.qkv.values.as_ptr();
             let base = base.add(head.first_token * pitch + head.head * size);
             pack(base.add(hidden), pitch, length, padded.keys, size, keys);
             transpose::<S>(keys.cast(), padded.keys, half, keys_across.cast());

@@ -68,11 +68,29 @@ pub(super) unsafe fn drop_columns<S: Simd>(
     }
 }
 
-/// Copies (count, size) rows, multiplied, to rows of `width`; zeros in what is left up to `rows`.
+/// Rows of a head in a batch's matrix, and what is to be added to each of them.
+#[derive(Clone, Copy)]
+pub(super) struct HeadRows<'a, E> {
+    pub(super) start: *const E,
+    /// From one row to the next.
+    pub(super) pitch: usize,
+    /// As wide as the head.
+    pub(super) bias: Option<&'a [f32]>,
+}
+
+impl<E> HeadRows<'_, E> {
+    /// The rows from this one on, which lies inside of the matrix or at its end.
+    pub(super) fn starting_at(self, row: usize) -> Self {
+        let start = self.start.wrapping_add(row * self.pitch);
+        Self { start, ..self }
+    }
+}
+
+/// Copies (count, size) rows with their bias, multiplied, to rows of `width`; zeros in what is left
+/// up to `rows`.
 #[inline(always)]
 pub(super) unsafe fn pack<S: Simd, E: Element>(
-    from: *const E,
-    pitch: usize,
+    from: HeadRows<'_, E>,
     count: usize,
     rows: usize,
     size: usize,
@@ -87,7 +105,11 @@ pub(super) unsafe fn pack<S: Simd, E: Element>(
             let mut column = 0;
             while column < width {
                 let left = size.saturating_sub(column);
-                let x = load_some::<S, E>(from.add(row * pitch + column.min(size)), left);
+                let at = column.min(size);
+                let mut x = load_some::<S, E>(from.start.add(row * from.pitch + at), left);
+                if let Some(bias) = from.bias {
+                    x = S::add(x, load_some::<S, f32>(bias.as_ptr().add(at), left));
+                }
                 S::store(to.add(row * width + column), S::mul(x, factor));
                 column += S::LANES;
             }

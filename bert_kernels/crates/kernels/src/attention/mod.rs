@@ -16,8 +16,10 @@ mod forward_pairs;
 mod lines;
 mod pairs;
 
+use crate::biased::Biased;
 use crate::dropout::Dropout;
 use crate::product::TILE_ROWS;
+use lines::HeadRows;
 
 pub use backward::attention_backward;
 pub use forward::attention_forward;
@@ -99,6 +101,23 @@ impl Padded {
             width: head_size.next_multiple_of(16),
         }
     }
+}
+
+/// A head's queries, keys and values.
+fn head_rows<'a, E>(qkv: Biased<'a, E>, shape: Shape<'_>, head: Head) -> [HeadRows<'a, E>; 3] {
+    let hidden = shape.hidden_size();
+    let pitch = 3 * hidden;
+    [0, 1, 2].map(|part| {
+        let column = part * hidden + head.head * shape.head_size;
+        HeadRows {
+            start: qkv
+                .values
+                .as_ptr()
+                .wrapping_add(head.first_token * pitch + column),
+            pitch,
+            bias: qkv.bias.map(|bias| &bias[column..][..shape.head_size]),
+        }
+    })
 }
 
 fn column_keys(dropout: Option<Dropout>, shape: Shape<'_>) -> Vec<u32> {
