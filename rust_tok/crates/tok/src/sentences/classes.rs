@@ -46,8 +46,27 @@ impl Class {
     #[inline]
     pub(super) fn of(c: char) -> Self {
         let code = c as usize;
+        if let Some(&class) = ASCII.get(code) {
+            return class;
+        }
         let block = usize::from(TABLE.index[code >> BLOCK_BITS]) << BLOCK_BITS;
         TABLE.blocks[block | (code & (BLOCK - 1))]
+    }
+
+    const fn of_ascii(byte: u8) -> Self {
+        match byte {
+            b'\t' | 0x0B | 0x0C | b' ' => Self::Sp,
+            b'a'..=b'z' => Self::Lower,
+            b'A'..=b'Z' => Self::Upper,
+            b'0'..=b'9' => Self::Numeric,
+            b'.' => Self::ATerm,
+            b',' | b'-' | b':' | b';' => Self::SContinue,
+            b'!' | b'?' => Self::STerm,
+            b'"' | b'\'' | b'(' | b')' | b'[' | b']' | b'{' | b'}' => Self::Close,
+            b'\r' => Self::Cr,
+            b'\n' => Self::Lf,
+            _ => Self::Other,
+        }
     }
 
     pub(super) fn ends_paragraph(self) -> bool {
@@ -70,6 +89,17 @@ pub(super) const ASCII_ENDS: [u8; 5] = *b"\n\r.!?";
 pub(super) fn may_end() -> &'static [bool; 256] {
     &TABLE.may_end
 }
+
+/// Most of most texts, without a way through the large table.
+const ASCII: [Class; 128] = {
+    let mut classes = [Class::Other; 128];
+    let mut code = 0;
+    while code < classes.len() {
+        classes[code] = Class::of_ascii(code as u8);
+        code += 1;
+    }
+    classes
+};
 
 const BLOCK_BITS: usize = 7;
 const BLOCK: usize = 1 << BLOCK_BITS;
@@ -128,6 +158,11 @@ fn may_end_of(classes: &[Class]) -> [bool; 256] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ascii_is_as_in_the_table() {
+        assert_eq!(ASCII, TABLE.blocks[..ASCII.len()]);
+    }
 
     #[test]
     fn ascii_ends_are_those_of_the_table() {

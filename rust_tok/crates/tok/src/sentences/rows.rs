@@ -111,10 +111,12 @@ impl Sentences {
             self.text.extend_from_slice(trimmed(sentence));
             self.ends.push(self.text.len() as i64);
         });
+        // Written whether it changes or not: the compiler makes vectors of this.
         for byte in &mut self.text[place..] {
-            if matches!(byte, b'\n' | b'\r') {
-                *byte = b' ';
-            }
+            *byte = match *byte {
+                b'\n' | b'\r' => b' ',
+                other => other,
+            };
         }
     }
 
