@@ -151,8 +151,9 @@ def encode(
 
 
 class _Layer(torch.autograd.Function):
-    """Keeps per token 12 vectors of the width in the products' format, 4 F-wide ones and 2 float32
-    ones; the activation is what the down projection's gradient needs, so it is kept too."""
+    """Keeps per token 6 vectors of the width and one of F in the products' format, and 2 of the
+    width in float32. The activation, for the down projection's gradient, comes again with GELU's.
+    """
 
     @staticmethod
     def forward(ctx, layer, layout, sites, dtype, direct, hidden_TD, *weights):
@@ -176,7 +177,7 @@ class _Layer(torch.autograd.Function):
         out_TD, _, saved2 = _norm(layer.feed_forward_norm, narrowed, middle_TD, sites[2], False)
         ctx.save_for_backward(
             input_TD, qkv_TX, context_TD, log_sums_TH, *saved1.tensors,
-            between_TD, widened_TF, active_TF, *saved2.tensors,
+            between_TD, widened_TF, *saved2.tensors,
         )  # fmt: skip
         ctx.layer, ctx.layout, ctx.sites, ctx.dtype, ctx.direct = (
             layer,
@@ -197,7 +198,7 @@ class _Layer(torch.autograd.Function):
     def backward(ctx, *grad_outputs):  # pyright: ignore[reportIncompatibleMethodOverride]
         (
             input_TD, qkv_TX, context_TD, log_sums_TH, *saved1,
-            between_TD, widened_TF, active_TF, sums2, means2, deviations2,
+            between_TD, widened_TF, sums2, means2, deviations2,
         ) = ctx.saved_tensors  # fmt: skip
         layer, direct, dtype = ctx.layer, ctx.direct, ctx.dtype
         attention, feed_forward = layer.attention, layer.feed_forward
@@ -224,8 +225,9 @@ class _Layer(torch.autograd.Function):
             ctx.sites[2],
         )
         grad_TF = products.multiply(second.values_TD, down_DF)
+        active_TF, grad_up_F = kernels.gelu_backward_(widened_TF, grad_TF, ctx.up_bias_F)
         linear(feed_forward.down, second.values_TD, active_TF, second.values_sum_D)
-        grad_up_F = kernels.gelu_backward_(widened_TF, grad_TF, ctx.up_bias_F)
+        del active_TF
         linear(feed_forward.up, grad_TF, between_TD, grad_up_F)
         first = norm(
             layer.attention_norm,

@@ -293,11 +293,17 @@ def gelu_forward(values_TF: Tensor, bias_F: Tensor | None = None) -> Tensor:
     return out_TF
 
 
-def gelu_backward_(values_TF: Tensor, grad_TF: Tensor, bias_F: Tensor | None = None) -> Tensor:
-    """Turns the gradient of GELU's output into that of its input; its sum over tokens (F,).
+def gelu_backward_(
+    values_TF: Tensor, grad_TF: Tensor, bias_F: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Turns the gradient of GELU's output into that of its input.
 
     Values and bias are what the forward pass was given.
+
+    Returns:
+        What the forward pass gave, the same bits, and the gradient's sum over tokens (F,).
     """
+    out_TF = torch.empty_like(values_TF)
     num_rows, width = values_TF.shape
     partial_sums_BF = torch.empty(-(-num_rows // _loaded().ROWS_PER_BLOCK), width)
     _loaded().gelu_backward(
@@ -306,9 +312,10 @@ def gelu_backward_(values_TF: Tensor, grad_TF: Tensor, bias_F: Tensor | None = N
         width,
         _rows(values_TF, bias_F),
         _memory(grad_TF),
+        _memory(out_TF),
         _memory(partial_sums_BF),
     )
-    return sum_rows(partial_sums_BF)
+    return out_TF, sum_rows(partial_sums_BF)
 
 
 def cross_entropy_(

@@ -88,7 +88,13 @@ def dropout_add_norm_backward(
 ) -> None: ...
 def gelu_forward(num_threads: int, low: bool, width: int, values: _Rows, out: _Memory) -> None: ...
 def gelu_backward(
-    num_threads: int, low: bool, width: int, values: _Rows, grad: _Memory, partial_sums: _Memory
+    num_threads: int,
+    low: bool,
+    width: int,
+    values: _Rows,
+    grad: _Memory,
+    out: _Memory,
+    partial_sums: _Memory,
 ) -> None: ...
 def cross_entropy(
     num_threads: int,

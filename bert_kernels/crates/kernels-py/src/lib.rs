@@ -226,6 +226,7 @@ mod _native {
         width: usize,
         values: Rows,
         grad: Memory,
+        out: Memory,
         partial_sums: Memory,
     ) -> PyResult<()> {
         py.detach(|| {
@@ -234,7 +235,7 @@ mod _native {
             unsafe {
                 let partial_sums = write(partial_sums)?;
                 by_format!(low, E => kernels::gelu_backward::<E>(
-                    &team, width, biased(values)?, write(grad)?, partial_sums,
+                    &team, width, biased(values)?, write(grad)?, write(out)?, partial_sums,
                 ));
             }
             Ok(())

@@ -66,17 +66,21 @@ impl<E: Element> Kernel for Forward<'_, E> {
     }
 }
 
-/// The gradient of GELU, written over the gradient of its output, and its sums over blocks of rows.
+/// The gradient of GELU, written over the gradient of its output, and its sums over blocks of rows;
+/// `out` becomes what the forward pass gave, which needn't be kept for the backward pass then.
 ///
-/// `product`, what the forward pass was given, and `grad` are (T, F), `partial_sums` is (blocks, F).
+/// `product`, what the forward pass was given, `grad` and `out` are (T, F), `partial_sums` is
+/// (blocks, F).
 pub fn gelu_backward<E: Element>(
     team: &dyn Team,
     width: usize,
     product: Biased<'_, E>,
     grad: &mut [E],
+    out: &mut [E],
     partial_sums: &mut [f32],
 ) {
     assert_eq!(product.values.len(), grad.len());
+    assert_eq!(out.len(), grad.len());
     let rows = product.rows(width);
     assert_eq!(partial_sums.len(), rows.div_ceil(ROWS_PER_BLOCK) * width);
     let kernel = Backward {
@@ -84,6 +88,7 @@ pub fn gelu_backward<E: Element>(
         width,
         product,
         grad: Shared::new(grad),
+        out: Shared::new(out),
         partial_sums: Shared::new(partial_sums),
     };
     execute(team, &kernel);
@@ -94,6 +99,7 @@ struct Backward<'a, E> {
     width: usize,
     product: Biased<'a, E>,
     grad: Shared<E>,
+    out: Shared<E>,
     partial_sums: Shared<f32>,
 }
 
@@ -121,6 +127,7 @@ impl<E: Element> Kernel for Backward<'_, E> {
                     let grad = load_some::<S, E>(self.grad.at(at), left);
                     let grad = S::mul(grad, S::fma(x, density, below));
                     store_some::<S, E>(self.grad.at(at), grad, left);
+                    store_some::<S, E>(self.out.at(at), S::mul(x, below), left);
                     let place = partial.add(column);
                     let sum = S::add(grad, load_some::<S, f32>(place, left));
                     store_some::<S, f32>(place, sum, left);

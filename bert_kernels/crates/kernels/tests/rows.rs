@@ -28,7 +28,16 @@ fn gelu_and_its_gradient() {
         assert_close(&out, &known, 1e-6, &what);
         let mut found = grad.clone();
         let mut partial_sums = vec![0.0; ROWS.div_ceil(ROWS_PER_BLOCK) * WIDTH];
-        gelu_backward(&Two, WIDTH, plain(&values), &mut found, &mut partial_sums);
+        let (product, mut again) = (plain(&values[..]), vec![0.0; values.len()]);
+        gelu_backward(
+            &Two,
+            WIDTH,
+            product,
+            &mut found,
+            &mut again,
+            &mut partial_sums,
+        );
+        assert_eq!(again, gelu(&values), "{what}");
         assert_gradient(&values, &found, 2e-3, &what, |values| {
             dot(&gelu(values), &grad)
         });
@@ -60,8 +69,9 @@ fn gelu_adds_a_bias_in_both_passes() {
         let backward = |values: &[f32], bias: Option<&[f32]>| {
             let mut grad = grad.clone();
             let mut sums = vec![0.0; ROWS.div_ceil(ROWS_PER_BLOCK) * WIDTH];
-            gelu_backward(&Two, WIDTH, Biased { values, bias }, &mut grad, &mut sums);
-            (grad, sums)
+            let (values, mut out) = (Biased { values, bias }, vec![0.0; grad.len()]);
+            gelu_backward(&Two, WIDTH, values, &mut grad, &mut out, &mut sums);
+            (grad, out, sums)
         };
         let (sums, bias) = (with_bias(&values, &bias), Some(&bias[..]));
         let out = forward(&values, bias);
@@ -79,8 +89,11 @@ fn gelu_adds_a_bias_in_both_passes() {
         let mut out_low = vec![Bf16::default(); low.len()];
         gelu_forward(&Two, WIDTH, product, &mut out_low);
         assert_eq!(out_low, rounded(&out), "{what}");
-        let (mut grad_low, mut partial_sums) = (rounded(&grad), found.1.clone());
-        gelu_backward(&Two, WIDTH, product, &mut grad_low, &mut partial_sums);
+        assert_eq!(found.1, out, "{what}");
+        let (mut grad_low, mut again) = (rounded(&grad), vec![Bf16::default(); low.len()]);
+        let mut sums = found.2.clone();
+        gelu_backward(&Two, WIDTH, product, &mut grad_low, &mut again, &mut sums);
+        assert_eq!(again, out_low, "{what}");
         assert_close(&widened(&grad_low), &found.0, 1e-2, &what);
     });
 }
