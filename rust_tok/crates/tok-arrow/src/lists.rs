@@ -53,16 +53,17 @@ pub fn ids(lists: AnyLists, valid: Option<Vec<bool>>, outer: Option<Outer>) -> A
     Arc::new(node)
 }
 
-/// Where lists start: 32 bits while the ids allow it.
+/// Where lists start: 32 bits while the ids allow it, in the memory that the lengths lie in.
 fn offsets_of(lengths: Vec<u32>, num_ids: usize) -> Buffer {
-    let mut end = 0;
     if i32::try_from(num_ids).is_ok() {
-        let mut offsets = Vec::with_capacity(lengths.len() + 1);
-        offsets.push(0);
-        offsets.extend(lengths.iter().map(|&length| {
+        let mut end = 0;
+        let starts = lengths.into_iter().map(|length| {
+            let start = end;
             end += length as i32;
-            end
-        }));
+            start
+        });
+        let mut offsets: Vec<i32> = starts.collect();
+        offsets.push(end);
         return Buffer::I32(offsets);
     }
     let mut end = 0;

@@ -85,7 +85,8 @@ pub fn encode_rows<I: CachedId>(
 ) -> Result<Lists<I>> {
     let mut lists = Lists {
         ids: Vec::new(),
-        lengths: Vec::with_capacity(rows.len()),
+        // One more, so that a column's offsets fit in their place.
+        lengths: Vec::with_capacity(rows.len() + 1),
     };
     let mut cursor = 0;
     while cursor < rows.len() {
