@@ -28,7 +28,7 @@ def tune_allocator() -> bool:
     4 % of a small model's time. The price is that the process stays as large as it ever was.
 
     Rows of activations lie some KB apart, so that almost each is on a page of its own: looking up
-    where pages of 4 KB are costs another tenth of a step on a virtual machine. Linux gives pages
+    where pages of 4 KB are costs up to a tenth of a step on a virtual machine. Linux gives pages
     of 2 MB to memory that asks for them (`transparent_hugepage`: "madvise" or "always"); where it
     does not, nothing changes.
 
