@@ -155,16 +155,15 @@ fn a_bias_that_comes_apart_is_added_before_all_else() {
             let values = qkv.as_slice();
             let summed = whole(values);
             let apart = Biased { values, bias };
-            assert_eq!(
-                forward(size, dropout, apart),
-                forward(size, dropout, plain(&summed)),
-                "{what}"
-            );
-            assert_eq!(
-                backward(size, dropout, apart, &grad_context),
-                backward(size, dropout, plain(&summed), &grad_context),
-                "{what}"
-            );
+            // The same bits, but for Miri, which rounds a logarithm now this way, now that.
+            let tolerance = if cfg!(miri) { 1e-5 } else { 0.0 };
+            let (context, log_sums) = forward(size, dropout, apart);
+            let wanted = forward(size, dropout, plain(&summed));
+            assert_close(&context, &wanted.0, tolerance, &what);
+            assert_close(&log_sums, &wanted.1, tolerance, &what);
+            let found = backward(size, dropout, apart, &grad_context);
+            let wanted = backward(size, dropout, plain(&summed), &grad_context);
+            assert_close(&found, &wanted, tolerance, &what);
 
             let low = rounded(values);
             let wide = |values: &[Bf16]| values.iter().map(|x| x.widen()).collect::<Vec<_>>();
