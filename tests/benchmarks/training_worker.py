@@ -2,9 +2,9 @@
 
     python training_worker.py SIDE CASE PRECISION THREADS
 
-A process of its own per side, because allocator settings last, and so that its
-peak of memory is its own. Lines in: "probe FILE" writes tensors to compare, "step" takes one,
-"flops" measures what a matrix product reaches now; a line of JSON answers each.
+A process of its own per side, because allocator settings last, and so that its peak of memory is
+its own. Lines in: "probe FILE" writes tensors to compare, "step" takes one, "flops" measures what a
+matrix product reaches now; a line of JSON answers each.
 """
 
 import json

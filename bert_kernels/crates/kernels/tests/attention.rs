@@ -1,9 +1,11 @@
 //! Attention against its definition and against differences, small enough for Miri:
 //! `cargo +nightly miri test --package kernels`.
 
+mod biased;
 mod shared;
 
-use kernels::{Bf16, Biased, Dropout, Element, Shape, attention_backward, attention_forward};
+use biased::{plain, widened, with_bias};
+use kernels::{Biased, Dropout, Element, Shape, attention_backward, attention_forward};
 use shared::{Two, assert_close, assert_gradient, dot, numbers, on_every_set, rounded};
 
 const HEADS: usize = 2;
@@ -32,10 +34,6 @@ fn shape(head_size: usize) -> Shape<'static> {
 
 fn num_tokens() -> usize {
     OFFSETS[OFFSETS.len() - 1] as usize
-}
-
-fn plain<E>(values: &[E]) -> Biased<'_, E> {
-    Biased { values, bias: None }
 }
 
 fn forward<E: Element>(
@@ -112,8 +110,8 @@ fn without_dropout_it_is_what_its_definition_says() {
             );
             let qkv = rounded(&qkv);
             let (context, _) = forward(size, None, plain(&qkv));
-            let wide = |values: &[Bf16]| values.iter().map(|x| x.widen()).collect::<Vec<_>>();
-            assert_close(&wide(&context), &defined(size, &wide(&qkv)), 1e-2, &what);
+            let (found, wide) = (widened(&context), widened(&qkv));
+            assert_close(&found, &defined(size, &wide), 1e-2, &what);
         }
     });
 }
@@ -132,8 +130,7 @@ fn the_gradient_is_that_of_the_forward_pass() {
 
                 let low = rounded(&qkv);
                 let found_low = backward(size, dropout, plain(&low), &rounded(&grad_context));
-                let wide: Vec<f32> = found_low.iter().map(|x| x.widen()).collect();
-                assert_close(&wide, &found, 3e-2, &what);
+                assert_close(&widened(&found_low), &found, 3e-2, &what);
             }
         }
     });
@@ -146,15 +143,14 @@ fn a_bias_that_comes_apart_is_added_before_all_else() {
             let bias = numbers(3 * HEADS * size, 11);
             let qkv = numbers(num_tokens() * bias.len(), 3);
             let grad_context = numbers(qkv.len() / 3, 5);
-            let whole = |values: &[f32]| -> Vec<f32> {
-                let places = values.iter().zip(bias.iter().cycle());
-                places.map(|(value, bias)| value + bias).collect()
-            };
-            let (bias, dropout) = (Some(bias.as_slice()), Some(DROPOUT));
+            let dropout = Some(DROPOUT);
             let what = format!("{set:?}, heads of {size}");
             let values = qkv.as_slice();
-            let summed = whole(values);
-            let apart = Biased { values, bias };
+            let summed = with_bias(values, &bias);
+            let apart = Biased {
+                values,
+                bias: Some(&bias),
+            };
             // The same bits, but for Miri, which rounds a logarithm now this way, now that.
             let tolerance = if cfg!(miri) { 1e-5 } else { 0.0 };
             let (context, log_sums) = forward(size, dropout, apart);
@@ -166,15 +162,17 @@ fn a_bias_that_comes_apart_is_added_before_all_else() {
             assert_close(&found, &wanted, tolerance, &what);
 
             let low = rounded(values);
-            let wide = |values: &[Bf16]| values.iter().map(|x| x.widen()).collect::<Vec<_>>();
-            let summed = whole(&wide(&low));
-            let apart = Biased { values: &low, bias };
+            let summed = with_bias(&widened(&low), &bias);
+            let apart = Biased {
+                values: &low[..],
+                bias: Some(&bias),
+            };
             let (context, _) = forward(size, dropout, apart);
             let (wanted, _) = forward(size, dropout, plain(&summed));
-            assert_close(&wide(&context), &wanted, 1e-2, &what);
+            assert_close(&widened(&context), &wanted, 1e-2, &what);
             let found = backward(size, dropout, apart, &rounded(&grad_context));
             let wanted = backward(size, dropout, plain(&summed), &grad_context);
-            assert_close(&wide(&found), &wanted, 3e-2, &what);
+            assert_close(&widened(&found), &wanted, 3e-2, &what);
         }
     });
 }

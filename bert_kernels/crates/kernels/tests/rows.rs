@@ -4,12 +4,16 @@
 mod biased;
 mod shared;
 
-use biased::{ROWS, WIDTH, plain, widened, with_bias};
+use biased::{plain, widened, with_bias};
 use kernels::{
     Bf16, Biased, Element, ROWS_PER_BLOCK, Step, adamw, add, add_rows, cross_entropy,
     gelu_backward, gelu_forward, round, scatter_add,
 };
 use shared::{Two, assert_close, assert_gradient, dot, numbers, on_every_set, rounded};
+
+/// More rows than a block has, and a width that fills no vector.
+const ROWS: usize = ROWS_PER_BLOCK + 3;
+const WIDTH: usize = 19;
 
 #[test]
 fn gelu_and_its_gradient() {

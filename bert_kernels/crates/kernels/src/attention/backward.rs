@@ -286,10 +286,8 @@ pub(super) type BackwardRows<E> = Ahead<E, 8>;
 impl<E: Element> Backward<'_, E> {
     fn ahead(&self, next: Option<Head>) -> BackwardRows<E> {
         let hidden = self.shape.hidden_size();
-        let parts =
-            |of: *const E| [0, 1, 2].map(|part| (of.wrapping_add(part * hidden), 3 * hidden));
-        let [queries, keys, values] = parts(self.qkv.values.as_ptr());
-        let [grad_queries, grad_keys, grad_values] = parts(self.grad_qkv.start());
+        let [queries, keys, values] = self.shape.parts(self.qkv.values.as_ptr());
+        let [grad_queries, grad_keys, grad_values] = self.shape.parts(self.grad_qkv.start());
         let context = (self.context.as_ptr(), hidden);
         let grad_context = (self.grad_context.as_ptr(), hidden);
         let order = [

@@ -183,10 +183,8 @@ pub(super) type ForwardRows<E> = Ahead<E, 4>;
 
 impl<E: Element> Forward<'_, E> {
     fn ahead(&self, next: Option<Head>) -> ForwardRows<E> {
-        let hidden = self.shape.hidden_size();
-        let qkv = [0, 1, 2].map(|part| self.qkv.values.as_ptr().wrapping_add(part * hidden));
-        let [queries, keys, values] = qkv.map(|start| (start, 3 * hidden));
-        let context = (self.context.start(), hidden);
+        let [queries, keys, values] = self.shape.parts(self.qkv.values.as_ptr());
+        let context = (self.context.start(), self.shape.hidden_size());
         Ahead::new(next, self.shape.head_size, [keys, values, queries, context])
     }
 

@@ -60,6 +60,12 @@ impl Shape<'_> {
         lengths.max().unwrap_or(0) as usize
     }
 
+    /// Where queries, keys and values begin in (T, 3 D), and from one token to the next.
+    fn parts<E>(&self, start: *const E) -> [(*const E, usize); 3] {
+        let hidden = self.hidden_size();
+        [0, 1, 2].map(|part| (start.wrapping_add(part * hidden), 3 * hidden))
+    }
+
     fn task(&self, task: usize) -> Head {
         // Batches are sorted by length: the long ones first, so that no thread ends up alone.
         let sequence = self.num_sequences() - 1 - task / self.num_heads;

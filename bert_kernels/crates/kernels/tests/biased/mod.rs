@@ -1,10 +1,6 @@
-//! Rows of a size that fills neither a block nor a vector, with and without a bias.
+//! Rows with and without a bias.
 
-use kernels::{Bf16, Biased, Element, ROWS_PER_BLOCK};
-
-/// More rows than a block has, and a width that fills no vector.
-pub(crate) const ROWS: usize = ROWS_PER_BLOCK + 3;
-pub(crate) const WIDTH: usize = 19;
+use kernels::{Bf16, Biased, Element};
 
 pub(crate) fn plain<E>(values: &[E]) -> Biased<'_, E> {
     Biased { values, bias: None }
