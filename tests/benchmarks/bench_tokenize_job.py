@@ -24,6 +24,7 @@ import pyarrow as pa
 import text
 
 import rust_tok
+from bert.memory import tune_allocator
 from raybert.cluster import WorkerRequest, start
 from raybert.corpus.content import PassedOver
 from raybert.corpus.corpus import Corpus
@@ -49,6 +50,7 @@ def main() -> None:
     arguments = parser.parse_args()
     megabytes, rounds = (40, 2) if arguments.quick else (arguments.megabytes, ROUNDS)
     num_cpus = os.cpu_count() or 1
+    tune_allocator()  # as the job's tasks do
     with tempfile.TemporaryDirectory() as folder:
         documents = _documents(arguments.english)
         paths = _write_corpus(documents, int(megabytes * 1e6), Path(folder))
